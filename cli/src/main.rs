@@ -1,0 +1,3 @@
+//! Readers of the stats segment.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The shared-memory stats segment.
