@@ -1,1 +1,76 @@
-//! The XDP program and its loader.
+//! weir's XDP program and its loader.
+//!
+//! The program runs in the driver of every port, before the kernel's network stack. It hands IPv4 transit to the AF_XDP socket
+//! of the receive queue and leaves the kernel what is the kernel's. The first line that fits decides:
+//!
+//! ```text
+//!  frame from the wire ─────────────────────────────────────────────────────────────────────────┐
+//!                                                                        verdict      goes to   │
+//!   shorter than an Ethernet header (14 bytes)                           malformed    kernel    │
+//!   ethertype ARP                                                        arp          kernel    │
+//!   any other ethertype but IPv4: IPv6, VLAN tags, LLDP, …               not-ip4      kernel    │
+//!   group MAC address (broadcast or multicast)                           multicast    kernel    │
+//!   IPv4 header cut off, version not 4, header length below 5            transit ─┐             │
+//!   to 224.0.0.0/4 or 255.255.255.255                                    multicast│   kernel    │
+//!   to one of this machine's addresses (`OwnAddresses`)                  own-address  kernel    │
+//!   all the rest                                                         transit ─┤             │
+//!                                                                                 ▼             │
+//!            is a socket bound to this receive queue?   yes              redirected   weir      │
+//!                                                       no               no-socket    kernel    │
+//! ```
+//!
+//! Broken IPv4 headers go to weir, whose graph drops them under a named reason. Subnet broadcast addresses (192.0.2.255 of
+//! 192.0.2.0/24) are the kernel's too: whoever keeps [`OwnAddresses`] inserts them like any other own address.
+//!
+//! **It fails open.** Wherever no socket is bound the kernel gets the packet, and forwards it if it is set up to. The kernel
+//! empties a socket's slot when the socket closes, and takes the program off the port when the [`Redirect`] is dropped or its
+//! process ends in any way, `SIGKILL` included: the program hangs on a descriptor of the process, not on the device.
+//!
+//! One instance of the program runs per port, with a socket map and verdict counters of its own; the own addresses are one
+//! map that all instances share. So the program finds everything without knowing its device, and a packet can never be
+//! redirected to a socket of another device, which the kernel would drop.
+//!
+//! # What the caller sees to
+//!
+//! * [`Redirect::bind`] takes a socket bound to the same device and queue; the kernel drops what is redirected to any other,
+//!   and offers no way to ask.
+//! * VLAN offload is off on ports that carry tags (`ethtool -K DEVICE rxvlan off`): otherwise the driver has removed the tag
+//!   before the program runs, and the packet looks untagged.
+//! * `redirected` counts what was handed over. What the socket could not take, because a ring was full or empty, is in the
+//!   socket's own `XDP_STATISTICS`.
+//!
+//! # Needs
+//!
+//! Linux 5.9 or newer (`bpf_link` for XDP), and `CAP_BPF` with `CAP_NET_ADMIN`; no vmlinux BTF. libbpf's messages go to
+//! [`tracing`] with the target `libbpf`. The program is under "Dual BSD/GPL", as the kernel asks of programs that use its
+//! helpers; it is built by clang when this crate is.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let socket: std::os::fd::OwnedFd = std::fs::File::open("/dev/null")?.into();
+//! use std::os::fd::AsFd;
+//! use weir_xdp::{OwnAddresses, Redirect, Verdict};
+//!
+//! let own = OwnAddresses::new(1024)?;
+//! own.insert([192, 0, 2, 1].into())?;
+//! let port = Redirect::attach(4, 2, &own)?; // device 4, receive queues 0 and 1
+//! port.bind(0, socket.as_fd())?; // an AF_XDP socket on device 4, queue 0
+//! println!("{} packets redirected", port.counters()?.total(Verdict::Redirected).packets);
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+
+mod error;
+mod libbpf_log;
+mod link;
+mod object;
+mod own_addresses;
+mod redirect;
+mod verdict;
+
+pub use error::Error;
+pub use link::Mode;
+pub use own_addresses::OwnAddresses;
+pub use redirect::Redirect;
+pub use verdict::{Count, Counters, Verdict};

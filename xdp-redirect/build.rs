@@ -1,0 +1,73 @@
+//! Compiles the XDP program for the kernel's virtual machine into `OUT_DIR/redirect.bpf.o`.
+//!
+//! The compiler is `$CLANG` (the workspace sets `clang-19`, Debian's name for it), or else `clang`.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use libbpf_cargo::SkeletonBuilder;
+
+const SOURCE: &str = "bpf/redirect.bpf.c";
+const INSTALL: &str =
+    "On Debian and Ubuntu: apt-get install clang-19 llvm-19 libelf-dev zlib1g-dev pkg-config linux-libc-dev";
+
+fn main() -> ExitCode {
+    println!("cargo::rerun-if-changed=bpf");
+    println!("cargo::rerun-if-env-changed=CLANG");
+    match compile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // One directive per line: cargo prints each as an error of this package, with no trace around it.
+            for line in message.lines() {
+                println!("cargo::error={line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile() -> Result<(), String> {
+    let clang = env::var_os("CLANG").unwrap_or_else(|| OsString::from("clang"));
+    let name = clang.to_string_lossy().into_owned();
+    let targets =
+        Command::new(&clang).arg("--print-targets").stderr(Stdio::null()).output().map_err(|error| {
+            format!(
+                "The XDP program needs the compiler `{name}`, which does not start: {error}\n{INSTALL}\n\
+                 If clang is installed under another name, set CLANG to it, e.g. CLANG=clang-18"
+            )
+        })?;
+    if !String::from_utf8_lossy(&targets.stdout).contains("bpf") {
+        return Err(format!(
+            "The XDP program needs a clang that compiles for BPF; `{name} --print-targets` does not list it\n{INSTALL}\n\
+             Then set CLANG to it, e.g. CLANG=clang-19"
+        ));
+    }
+
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
+    SkeletonBuilder::new()
+        .source(SOURCE)
+        .obj(out.join("redirect.bpf.o"))
+        .clang(&clang)
+        .clang_args(clang_arguments())
+        .build()
+        .map_err(|error| {
+            format!(
+                "{SOURCE} does not compile with `{name}`. If a header was not found: {INSTALL}\n{error:#}"
+            )
+        })
+}
+
+fn clang_arguments() -> Vec<OsString> {
+    let mut arguments = Vec::new();
+    // <linux/types.h> includes <asm/types.h>, which Debian keeps in a directory per architecture that clang does not
+    // search when it compiles for BPF.
+    let architecture = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let headers = Path::new("/usr/include").join(format!("{architecture}-linux-gnu"));
+    if headers.is_dir() {
+        arguments.push("-idirafter".into());
+        arguments.push(headers.into());
+    }
+    arguments
+}
