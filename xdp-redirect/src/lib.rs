@@ -67,6 +67,8 @@ mod link;
 mod object;
 mod own_addresses;
 mod redirect;
+#[cfg(test)]
+mod testbed;
 mod verdict;
 
 pub use error::Error;

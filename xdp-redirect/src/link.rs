@@ -54,7 +54,12 @@ pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<(OwnedFd, 
         // What the kernel answers for a driver without XDP, and drivers where their present set-up rules it out.
         Err(Errno::OPNOTSUPP) => {
             let reason = refusal(program, index, Mode::Native);
-            tracing::warn!(device = device_name(ifindex), reason, "XDP runs in the slower generic mode");
+            tracing::warn!(
+                ifindex,
+                device = device_name(ifindex),
+                reason,
+                "XDP runs in the slower generic mode"
+            );
         }
         Err(errno) => return Err(explain(program, index, Mode::Native, errno)),
     }
@@ -83,16 +88,17 @@ fn create(program: BorrowedFd<'_>, index: i32, mode: Mode) -> Result<OwnedFd, Er
 fn explain(program: BorrowedFd<'_>, index: i32, mode: Mode, errno: Errno) -> Error {
     let action = "attach the XDP program";
     let ifindex = index.unsigned_abs();
-    let device = || device_name(ifindex);
-    match errno {
-        Errno::PERM | Errno::ACCESS => return Error::NotPermitted { action },
-        Errno::NODEV => return Error::NoSuchDevice { ifindex },
-        Errno::BUSY | Errno::EXIST => {
-            if let Some(program) = program_on(program, index) {
-                return Error::DeviceBusy { device: device(), program };
-            }
-        }
-        _ => {}
+    if matches!(errno, Errno::PERM | Errno::ACCESS) {
+        return Error::NotPermitted { action };
+    }
+    // Asked first, because for a missing device the kernel answers with the all-purpose EINVAL.
+    let Some(device) = device_name(ifindex) else {
+        return Error::NoSuchDevice { ifindex };
+    };
+    if matches!(errno, Errno::BUSY | Errno::EXIST)
+        && let Some(program) = program_on(program, index)
+    {
+        return Error::DeviceBusy { device, program };
     }
     if let Some(release) = kernel_release().filter(|release| is_too_old(release)) {
         return Error::KernelTooOld { action, release, reason: errno.to_string() };
@@ -101,10 +107,10 @@ fn explain(program: BorrowedFd<'_>, index: i32, mode: Mode, errno: Errno) -> Err
     let reason = if told.is_empty() { format!("the kernel says only \"{errno}\"") } else { told };
     match errno {
         // What the veth driver answers; many others say it only in words.
-        Errno::RANGE => Error::MtuTooLarge { device: device(), reason },
-        Errno::NOSPC => Error::TooFewQueues { device: device(), reason },
-        _ if reason.contains("MTU") => Error::MtuTooLarge { device: device(), reason },
-        _ => Error::Refused { device: device(), reason },
+        Errno::RANGE => Error::MtuTooLarge { device, reason },
+        Errno::NOSPC => Error::TooFewQueues { device, reason },
+        _ if reason.contains("MTU") => Error::MtuTooLarge { device, reason },
+        _ => Error::Refused { device, reason },
     }
 }
 
@@ -136,9 +142,13 @@ fn program_on(own: BorrowedFd<'_>, index: i32) -> Option<String> {
     }
 }
 
-/// The device's name, or its index in words if it has gone.
-fn device_name(ifindex: u32) -> String {
-    rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)
-        .and_then(|socket| netdevice::index_to_name(&socket, ifindex))
-        .unwrap_or_else(|_| format!("device {ifindex}"))
+/// The device's name, or `None` if there is no such device.
+fn device_name(ifindex: u32) -> Option<String> {
+    let name = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .and_then(|socket| netdevice::index_to_name(&socket, ifindex));
+    match name {
+        Err(Errno::NODEV) => None,
+        // A sandbox without IPv4 sockets: the number has to do.
+        name => Some(name.unwrap_or_else(|_| format!("device {ifindex}"))),
+    }
 }

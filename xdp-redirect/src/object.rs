@@ -66,3 +66,6 @@ fn prepare(object: &mut OpenObject, queues: u32, own: &OwnAddresses) -> libbpf_r
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod verdict_table;

@@ -89,3 +89,6 @@ pub(crate) fn counters(verdicts: &MapHandle) -> Result<Counters, Error> {
     // The only element of an array is always there.
     Ok(Counters::parse(&values.unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod on_veth;

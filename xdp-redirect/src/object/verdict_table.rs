@@ -1,0 +1,327 @@
+//! The program's verdicts, frame by frame: each case is run through the loaded program by `BPF_PROG_TEST_RUN`.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libbpf_rs::{MapCore, MapFlags, ProgramInput};
+
+use super::Loaded;
+use crate::redirect::{Redirect, counters};
+use crate::testbed::{Namespace, Socket, skip};
+use crate::{OwnAddresses, Verdict};
+
+/// enum xdp_action of linux/bpf.h.
+const XDP_PASS: u32 = 2;
+const XDP_REDIRECT: u32 = 4;
+
+const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+const OWN: [&str; 3] = ["192.0.2.1", "192.0.2.255", "203.0.113.7"];
+
+struct Case {
+    what: &'static str,
+    frame: Vec<u8>,
+    /// For transit: with a socket in the queue's slot. Without one it is `NoSocket`.
+    verdict: Verdict,
+}
+
+fn case(what: &'static str, verdict: Verdict, frame: Vec<u8>) -> Case {
+    Case { what, frame, verdict }
+}
+
+fn ethernet(destination: [u8; 6], ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let source = [0x02, 0, 0, 0, 0, 0x02];
+    [&destination[..], &source, &ethertype.to_be_bytes(), payload].concat()
+}
+
+/// An IPv4 packet with 26 bytes behind its header, so that its frame is the shortest that Ethernet allows (60 bytes).
+fn ip4(destination: &str) -> Vec<u8> {
+    let destination: Ipv4Addr = destination.parse().unwrap();
+    let mut packet = vec![0x45, 0, 0, 46, 0, 1, 0, 0, 64, 17, 0, 0, 198, 51, 100, 9];
+    packet.extend(destination.octets());
+    packet.extend([0xa5; 26]);
+    packet
+}
+
+fn ip4_frame(destination: &str) -> Vec<u8> {
+    ethernet(ROUTER_MAC, 0x0800, &ip4(destination))
+}
+
+/// [`ip4_frame`] with some bytes of the IPv4 header replaced.
+fn with_header(destination: &str, changes: &[(usize, u8)]) -> Vec<u8> {
+    let mut packet = ip4(destination);
+    for (offset, byte) in changes {
+        packet[*offset] = *byte;
+    }
+    ethernet(ROUTER_MAC, 0x0800, &packet)
+}
+
+fn cut(mut frame: Vec<u8>, length: usize) -> Vec<u8> {
+    assert!(frame.len() >= length);
+    frame.truncate(length);
+    frame
+}
+
+fn cases() -> Vec<Case> {
+    use Verdict::{Arp, Malformed, Multicast, NotIp4, OwnAddress, Redirected};
+    let vlan = |ethertype: u16| {
+        ethernet(ROUTER_MAC, ethertype, &[&[0, 10, 0x08, 0][..], &ip4("198.51.100.9")].concat())
+    };
+    let options = {
+        let mut packet = ip4("198.51.100.9");
+        packet[0] = 0x46; // one word of options: router alert (RFC 2113)
+        packet.splice(20..20, [0x94, 4, 0, 0]);
+        ethernet(ROUTER_MAC, 0x0800, &packet)
+    };
+    let own_with_options = {
+        let mut packet = ip4(OWN[0]);
+        packet[0] = 0x4f;
+        packet.splice(20..20, [1; 40]);
+        ethernet(ROUTER_MAC, 0x0800, &packet)
+    };
+    vec![
+        // Lengths.
+        case("no bytes at all", Malformed, vec![]),
+        case("1 byte", Malformed, vec![0xff]),
+        case("13 bytes", Malformed, cut(ip4_frame("198.51.100.9"), 13)),
+        case("13 bytes of an ARP broadcast", Malformed, cut(ethernet([0xff; 6], 0x0806, &[]), 13)),
+        case("14 bytes: IPv4 without a header", Redirected, ethernet(ROUTER_MAC, 0x0800, &[])),
+        case("14 bytes: IPv4 without a header, broadcast", Multicast, ethernet([0xff; 6], 0x0800, &[])),
+        case("14 bytes: ARP without a body", Arp, ethernet([0xff; 6], 0x0806, &[])),
+        case("14 bytes: IPv6 without a header", NotIp4, ethernet(ROUTER_MAC, 0x86dd, &[])),
+        case("33 bytes: IPv4 header cut off", Redirected, cut(ip4_frame("198.51.100.9"), 33)),
+        case("33 bytes: the same to an own address", Redirected, cut(ip4_frame(OWN[0]), 33)),
+        case("34 bytes: IPv4 header and nothing more", Redirected, cut(ip4_frame("198.51.100.9"), 34)),
+        case("34 bytes: the same to an own address", OwnAddress, cut(ip4_frame(OWN[0]), 34)),
+        case("34 bytes: the same to a group", Multicast, cut(ip4_frame("224.0.0.5"), 34)),
+        case(
+            "1514 bytes",
+            Redirected,
+            ethernet(ROUTER_MAC, 0x0800, &[ip4("198.51.100.9"), vec![0; 1454]].concat()),
+        ),
+        // Ethertypes.
+        case("ARP request, broadcast", Arp, ethernet([0xff; 6], 0x0806, &[0; 46])),
+        case("ARP reply, unicast", Arp, ethernet(ROUTER_MAC, 0x0806, &[0; 46])),
+        case("IPv6, unicast", NotIp4, ethernet(ROUTER_MAC, 0x86dd, &[0x60; 46])),
+        case(
+            "IPv6 neighbour solicitation",
+            NotIp4,
+            ethernet([0x33, 0x33, 0xff, 0, 0, 1], 0x86dd, &[0x60; 46]),
+        ),
+        case("802.1Q tag around IPv4 transit", NotIp4, vlan(0x8100)),
+        case("802.1ad tag around IPv4 transit", NotIp4, vlan(0x88a8)),
+        case("LLDP", NotIp4, ethernet([0x01, 0x80, 0xc2, 0, 0, 0x0e], 0x88cc, &[0; 46])),
+        case("MPLS", NotIp4, ethernet(ROUTER_MAC, 0x8847, &[0; 46])),
+        case("PPPoE session", NotIp4, ethernet(ROUTER_MAC, 0x8864, &[0; 46])),
+        case(
+            "802.3 length instead of a type (STP)",
+            NotIp4,
+            ethernet([0x01, 0x80, 0xc2, 0, 0, 0], 38, &[0x42; 46]),
+        ),
+        case(
+            "ethertype 0x0008: IPv4's in the wrong byte order",
+            NotIp4,
+            ethernet(ROUTER_MAC, 0x0008, &ip4(OWN[0])),
+        ),
+        // Group MAC addresses.
+        case("broadcast MAC, broadcast IP", Multicast, ethernet([0xff; 6], 0x0800, &ip4("255.255.255.255"))),
+        case("broadcast MAC, unicast IP", Multicast, ethernet([0xff; 6], 0x0800, &ip4("198.51.100.9"))),
+        case("broadcast MAC, own IP", Multicast, ethernet([0xff; 6], 0x0800, &ip4(OWN[0]))),
+        case(
+            "multicast MAC, multicast IP",
+            Multicast,
+            ethernet([1, 0, 0x5e, 0, 0, 5], 0x0800, &ip4("224.0.0.5")),
+        ),
+        case(
+            "multicast MAC, unicast IP",
+            Multicast,
+            ethernet([1, 0, 0x5e, 0, 0, 5], 0x0800, &ip4("198.51.100.9")),
+        ),
+        case(
+            "locally administered unicast MAC",
+            Redirected,
+            ethernet([0xfe, 1, 2, 3, 4, 5], 0x0800, &ip4("198.51.100.9")),
+        ),
+        // Group IP addresses behind a unicast MAC address.
+        case("to 223.255.255.255, the last before the groups", Redirected, ip4_frame("223.255.255.255")),
+        case("to 224.0.0.0, the first group", Multicast, ip4_frame("224.0.0.0")),
+        case("to 239.255.255.255, the last group", Multicast, ip4_frame("239.255.255.255")),
+        case("to 240.0.0.0, reserved", Redirected, ip4_frame("240.0.0.0")),
+        case("to 255.255.255.254, reserved", Redirected, ip4_frame("255.255.255.254")),
+        case("to 255.255.255.255", Multicast, ip4_frame("255.255.255.255")),
+        case("to 0.0.0.0", Redirected, ip4_frame("0.0.0.0")),
+        case("to 127.0.0.1", Redirected, ip4_frame("127.0.0.1")),
+        // Own addresses.
+        case("to an own address", OwnAddress, ip4_frame(OWN[0])),
+        case("to another own address", OwnAddress, ip4_frame(OWN[2])),
+        case("to a subnet's broadcast address in the map", OwnAddress, ip4_frame(OWN[1])),
+        case("to a subnet's broadcast address not in the map", Redirected, ip4_frame("198.51.100.255")),
+        case("to an own address backwards", Redirected, ip4_frame("1.2.0.192")),
+        case("to the address after an own one", Redirected, ip4_frame("192.0.2.2")),
+        case("to an own address, with options", OwnAddress, own_with_options),
+        case("to an own address, later fragment", OwnAddress, with_header(OWN[0], &[(6, 0x20), (7, 0xb9)])),
+        // IPv4 headers.
+        case("with options", Redirected, options),
+        case("first fragment", Redirected, with_header("198.51.100.9", &[(6, 0x20)])),
+        case("last fragment", Redirected, with_header("198.51.100.9", &[(7, 0xb9)])),
+        case("TTL 0", Redirected, with_header("198.51.100.9", &[(8, 0)])),
+        case("version 6 behind IPv4's ethertype", Redirected, with_header("198.51.100.9", &[(0, 0x65)])),
+        case("version 0, to an own address", Redirected, with_header(OWN[0], &[(0, 0x05)])),
+        case("header length 4 words, to an own address", Redirected, with_header(OWN[0], &[(0, 0x44)])),
+        case("header length 0, to a group", Redirected, with_header("224.0.0.5", &[(0, 0x40)])),
+        case("header longer than the packet", Redirected, cut(with_header("198.51.100.9", &[(0, 0x4f)]), 34)),
+        case("total length 0", Redirected, with_header("198.51.100.9", &[(3, 0)])),
+        case("total length 65535", Redirected, with_header("198.51.100.9", &[(2, 0xff), (3, 0xff)])),
+    ]
+}
+
+/// Shows `frame` to the program as if it arrived on a queue of a device (0: the namespace's loopback, whose queue is 0).
+/// Returns the program's answer, or `None` if the kernel takes no such run.
+fn test_run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<u32> {
+    const SHORTEST: usize = 14; // ETH_HLEN: the least data that the kernel takes
+    const METADATA: usize = 32; // the most that every kernel since 5.15 lets stand in front of a packet
+    let length = frame.len();
+    let padding = [0; SHORTEST];
+    // Data, and where in it the packet starts and ends. A shorter packet is the first buffer's share of longer data; for
+    // kernels that do not know such runs, the data is long enough with metadata in front.
+    let attempts = if length >= SHORTEST {
+        vec![(frame.to_vec(), 0, length)]
+    } else {
+        vec![
+            ([frame, &padding[length..]].concat(), 0, length),
+            ([&[0; METADATA], frame].concat(), METADATA, METADATA + length),
+        ]
+    };
+    let program = loaded.program().unwrap();
+    attempts.into_iter().find_map(|(data, start, end)| {
+        // struct xdp_md of linux/bpf.h
+        let (start, end) = (u32::try_from(start).unwrap(), u32::try_from(end).unwrap());
+        let context = [start, end, 0, ifindex, queue, 0];
+        let mut context: Vec<u8> = context.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let input =
+            ProgramInput { data_in: Some(&data), context_in: Some(&mut context), ..ProgramInput::default() };
+        match program.test_run(input) {
+            Ok(output) => Some(output.return_value),
+            Err(error) => {
+                assert!(length < SHORTEST, "{length} bytes: {error:#}");
+                None
+            }
+        }
+    })
+}
+
+/// Runs the program once and returns its answer and the verdict that it counted, `None` if the kernel takes no such run.
+fn run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<(u32, Verdict)> {
+    let before = counters(&loaded.verdicts).unwrap();
+    let answer = test_run(loaded, frame, ifindex, queue)?;
+    let after = counters(&loaded.verdicts).unwrap();
+
+    let grown: Vec<Verdict> =
+        Verdict::ALL.into_iter().filter(|verdict| before.total(*verdict) != after.total(*verdict)).collect();
+    let [verdict] = grown[..] else { panic!("not one verdict but {grown:?}") };
+    let (before, after) = (before.total(verdict), after.total(verdict));
+    assert_eq!(after.packets - before.packets, 1);
+    assert_eq!(after.bytes - before.bytes, u64::try_from(frame.len()).unwrap());
+    Some((answer, verdict))
+}
+
+fn own_addresses() -> OwnAddresses {
+    let own = OwnAddresses::new(16).unwrap();
+    for address in OWN {
+        own.insert(address.parse().unwrap()).unwrap();
+    }
+    own
+}
+
+fn put(loaded: &Loaded, queue: u32, socket: &Socket) {
+    let value = socket.as_fd().as_raw_fd().to_ne_bytes();
+    loaded.sockets.update(&queue.to_ne_bytes(), &value, MapFlags::ANY).unwrap();
+}
+
+#[test]
+fn every_frame_gets_its_verdict() {
+    if skip("every_frame_gets_its_verdict").is_some() {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.inside(|| {
+        let own = own_addresses();
+        let loaded = Loaded::new(1, &own).unwrap();
+        let mut wrong = Vec::new();
+        let mut check = |what: &str, got: Option<(u32, Verdict)>, want: (u32, Verdict)| match got {
+            None => eprintln!("SKIP every_frame_gets_its_verdict, {what}: this kernel takes no run so short"),
+            Some(got) if got != want => wrong.push(format!("{what}: {got:?} instead of {want:?}")),
+            Some(_) => {}
+        };
+        for Case { what, frame, verdict } in cases() {
+            let want = if verdict == Verdict::Redirected { Verdict::NoSocket } else { verdict };
+            check(what, run(&loaded, &frame, 0, 0), (XDP_PASS, want));
+        }
+        let socket = Socket::new("lo", 0);
+        put(&loaded, 0, &socket);
+        for Case { what, frame, verdict } in cases() {
+            let action = if verdict == Verdict::Redirected { XDP_REDIRECT } else { XDP_PASS };
+            check(what, run(&loaded, &frame, 0, 0), (action, verdict));
+        }
+        drop(socket);
+        let transit = ip4_frame("198.51.100.9");
+        check("after the socket closed", run(&loaded, &transit, 0, 0), (XDP_PASS, Verdict::NoSocket));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+#[test]
+fn the_table_covers_every_verdict() {
+    for verdict in Verdict::ALL {
+        let covered = cases().iter().any(|case| case.verdict == verdict);
+        assert!(covered || verdict == Verdict::NoSocket, "{verdict}");
+    }
+}
+
+#[test]
+fn own_addresses_are_followed_by_every_instance() {
+    if skip("own_addresses_are_followed_by_every_instance").is_some() {
+        return;
+    }
+    let own = own_addresses();
+    let ports = [Loaded::new(1, &own).unwrap(), Loaded::new(3, &own).unwrap()];
+    let address: Ipv4Addr = "198.51.100.9".parse().unwrap();
+    let frame = ip4_frame("198.51.100.9");
+    let expect = |verdict: Verdict| {
+        for port in &ports {
+            assert_eq!(run(port, &frame, 0, 0), Some((XDP_PASS, verdict)));
+        }
+        assert_eq!(own.contains(address).unwrap(), verdict == Verdict::OwnAddress);
+    };
+    expect(Verdict::NoSocket);
+    own.insert(address).unwrap();
+    own.insert(address).unwrap();
+    expect(Verdict::OwnAddress);
+    own.remove(address).unwrap();
+    own.remove(address).unwrap();
+    expect(Verdict::NoSocket);
+}
+
+#[test]
+fn each_queue_has_its_own_socket() {
+    if skip("each_queue_has_its_own_socket").is_some() {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace
+        .ip("link add port numrxqueues 3 numtxqueues 3 type veth peer name far numrxqueues 3 numtxqueues 3");
+    namespace.ip("link set port up");
+    let ifindex = namespace.ifindex("port");
+    namespace.inside(|| {
+        let own = own_addresses();
+        // The kernel runs tests only on queues that are ready for XDP: an attached program makes them so.
+        let _attached = Redirect::attach(ifindex, 3, &own).unwrap();
+        let loaded = Loaded::new(2, &own).unwrap();
+        let socket = Socket::new("port", 1);
+        put(&loaded, 1, &socket);
+        let transit = ip4_frame("198.51.100.9");
+        assert_eq!(run(&loaded, &transit, ifindex, 0), Some((XDP_PASS, Verdict::NoSocket)));
+        assert_eq!(run(&loaded, &transit, ifindex, 1), Some((XDP_REDIRECT, Verdict::Redirected)));
+        // Beyond the map.
+        assert_eq!(run(&loaded, &transit, ifindex, 2), Some((XDP_PASS, Verdict::NoSocket)));
+    });
+}
