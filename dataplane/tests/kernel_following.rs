@@ -1,0 +1,394 @@
+//! The kernel's control plane, changed by real commands in a namespace of the test's own, as weir follows it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests count as outside them")]
+
+mod kernel_namespace;
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use kernel_namespace::{Follower, Namespace, PATIENCE};
+use weir::kernel::{Kernel, Reachability, Target};
+
+/// Two veth pairs, `v0`–`p0` with 10.0.0.1/24 and `v1`–`p1` with 10.0.1.1/24.
+fn two_links(test: &str) -> Option<Namespace> {
+    let namespace = Namespace::new(test)?;
+    namespace.veth("v0", "p0");
+    namespace.veth("v1", "p1");
+    namespace.ip("addr add 10.0.0.1/24 dev v0");
+    namespace.ip("addr add 10.0.1.1/24 dev v1");
+    Some(namespace)
+}
+
+#[test]
+fn links_are_followed_through_rename_mtu_mac_carrier_and_deletion() {
+    let Some(namespace) = two_links("links_are_followed") else { return };
+    let mut follower = Follower::new(&namespace);
+    let v0 = follower.picture.index("v0");
+    assert!(follower.picture.links[&v0].usable());
+    assert_eq!(follower.picture.links[&v0].mtu, 1500);
+
+    namespace.ip("link set v0 mtu 9000");
+    follower.until("mtu", |picture| picture.links[&v0].mtu == 9000);
+    namespace.ip("link set v0 address 02:00:00:00:00:07");
+    follower.until("mac", |picture| picture.links[&v0].mac == Some([2, 0, 0, 0, 0, 7]));
+    namespace.ip("link set p0 down");
+    follower.until("no carrier", |picture| !picture.links[&v0].running && picture.links[&v0].up);
+    namespace.ip("link set p0 up");
+    follower.until("carrier", |picture| picture.links[&v0].usable());
+    namespace.ip("link set v0 down");
+    namespace.ip("link set v0 name wan");
+    namespace.ip("link set wan up");
+    follower
+        .until("renamed and up", |picture| picture.links[&v0].name == "wan" && picture.links[&v0].usable());
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("link del wan");
+    follower.until("gone", |picture| !picture.links.contains_key(&v0));
+    assert!(!follower.picture.addresses.keys().any(|&(index, ..)| index == v0));
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn a_port_of_a_bridge_is_not_gone_when_it_leaves_the_bridge() {
+    let Some(namespace) = two_links("a_port_of_a_bridge") else { return };
+    let mut follower = Follower::new(&namespace);
+    if let Err(error) = namespace.try_ip("link add br0 type bridge") {
+        eprintln!("SKIP a_port_of_a_bridge: the kernel makes no bridge: {}", error.trim());
+        return;
+    }
+    namespace.ip("link set v0 master br0");
+    namespace.ip("link set v0 nomaster");
+    namespace.ip("link set v0 mtu 1400");
+    follower.until("later change", |picture| picture.links.values().any(|link| link.mtu == 1400));
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn addresses_and_local_destinations_are_followed() {
+    let Some(namespace) = two_links("addresses_are_followed") else { return };
+    let mut follower = Follower::new(&namespace);
+    assert!(follower.picture.has_local("10.0.0.1/32") && follower.picture.has_local("10.0.0.255/32"));
+    assert!(follower.picture.has_local("127.0.0.0/8"));
+
+    namespace.ip("addr add 10.0.0.5/24 dev v0");
+    follower.until("secondary", |picture| {
+        picture
+            .addresses
+            .values()
+            .any(|address| address.secondary && address.address.to_string() == "10.0.0.5")
+    });
+    // The same address on two devices is local until both are gone.
+    namespace.ip("addr add 10.0.0.5/32 dev v1");
+    follower.until("on both", |picture| {
+        picture.addresses.keys().filter(|(_, address, _)| address.to_string() == "10.0.0.5").count() == 2
+    });
+    namespace.ip("addr del 10.0.0.5/24 dev v0");
+    follower.until("on one", |picture| {
+        picture.addresses.keys().filter(|(_, address, _)| address.to_string() == "10.0.0.5").count() == 1
+    });
+    follower.agrees_with_a_newcomer(&namespace);
+    assert!(follower.picture.has_local("10.0.0.5/32"));
+    namespace.ip("addr del 10.0.0.5/32 dev v1");
+    follower.until("not local", |picture| !picture.has_local("10.0.0.5/32"));
+
+    namespace.ip("route add local 10.99.0.0/16 dev lo");
+    follower.until("local route", |picture| picture.has_local("10.99.0.0/16"));
+    // A device that goes down takes its broadcast destination with it, silently, and keeps its address.
+    namespace.ip("link set v0 down");
+    follower.until("no broadcast", |picture| !picture.has_local("10.0.0.255/32"));
+    assert!(follower.picture.has_local("10.0.0.1/32"));
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("link set v0 up");
+    follower.until("broadcast again", |picture| picture.has_local("10.0.0.255/32"));
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn routes_are_elected_by_metric_and_replaced() {
+    let Some(namespace) = two_links("routes_are_elected") else { return };
+    let mut follower = Follower::new(&namespace);
+    assert_eq!(follower.picture.route("10.0.0.0/24"), "v0 link");
+
+    namespace.ip("route add 10.1.0.0/16 via 10.0.0.2 metric 100");
+    follower.until_route("10.1.0.0/16", "v0 10.0.0.2");
+    namespace.ip("route add 10.1.0.0/16 via 10.0.1.2 metric 50");
+    follower.until_route("10.1.0.0/16", "v1 10.0.1.2");
+    namespace.ip("route add 10.1.0.0/16 via 10.0.1.9 metric 70");
+    namespace.ip("route del 10.1.0.0/16 metric 50");
+    follower.until_route("10.1.0.0/16", "v1 10.0.1.9");
+    namespace.ip("route replace 10.1.0.0/16 via 10.0.0.8 metric 70");
+    follower.until_route("10.1.0.0/16", "v0 10.0.0.8");
+    // A route for one type of service is not for all packets.
+    namespace.ip("route add 10.1.0.0/16 via 10.0.1.7 metric 70 tos 0x10");
+    namespace.ip("route append 10.1.0.0/16 via 10.0.1.6 metric 70");
+    namespace.ip("route del 10.1.0.0/16 via 10.0.0.8 metric 70");
+    follower.until_route("10.1.0.0/16", "v1 10.0.1.6");
+    namespace.ip("route del 10.1.0.0/16 via 10.0.1.6 metric 70");
+    follower.until_route("10.1.0.0/16", "v0 10.0.0.2");
+    follower.agrees_with_a_newcomer(&namespace);
+
+    for (kind, wanted) in [
+        ("blackhole", "Blackhole"),
+        ("unreachable", "Unreachable"),
+        ("prohibit", "Prohibit"),
+        ("throw", "Unreachable"),
+    ] {
+        namespace.ip(&format!("route add {kind} 10.2.0.0/16"));
+        follower.until_route("10.2.0.0/16", wanted);
+        namespace.ip(&format!("route del {kind} 10.2.0.0/16"));
+        follower.until_route("10.2.0.0/16", "none");
+    }
+    namespace.ip("route add 10.3.0.0/16 nexthop via 10.0.0.2 weight 3 nexthop via 10.0.1.2 weight 256");
+    follower.until_route("10.3.0.0/16", "v0 10.0.0.2*3, v1 10.0.1.2*256");
+    namespace.ip("route add 10.4.0.0/16 via 192.0.2.1 dev v0 onlink");
+    follower.until_route("10.4.0.0/16", "v0 192.0.2.1 onlink");
+    namespace.ip("route add 10.5.0.0/16 via inet6 fe80::1 dev v0");
+    follower.until_route("10.5.0.0/16", "Unsupported(ForeignGateway)");
+    // Other tables are not weir's; the default table counts where main has nothing.
+    namespace.ip("route add 10.6.0.0/16 via 10.0.0.2 table 77");
+    namespace.ip("route add 10.7.0.0/16 via 10.0.0.2 table default");
+    namespace.ip("route add 10.7.0.0/16 via 10.0.1.2 metric 4000000000");
+    namespace.ip("route add default via 10.0.0.254");
+    follower.until_route("0.0.0.0/0", "v0 10.0.0.254");
+    assert_eq!(follower.picture.route("10.7.0.0/16"), "v1 10.0.1.2");
+    assert_eq!(follower.picture.route("10.6.0.0/16"), "none");
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn routes_that_go_silently_with_their_device_are_missed_at_once() {
+    let Some(namespace) = two_links("routes_that_go_silently") else { return };
+    namespace.ip("route add 10.1.0.0/16 via 10.0.0.2");
+    namespace.ip("route add 10.1.0.0/16 via 10.0.1.2 metric 10");
+    namespace.ip("route add 10.2.0.0/16 nexthop via 10.0.0.2 nexthop via 10.0.1.2");
+    let mut follower = Follower::new(&namespace);
+    assert_eq!(follower.picture.route("10.1.0.0/16"), "v0 10.0.0.2");
+
+    namespace.ip("link set v0 down");
+    follower.until_route("10.1.0.0/16", "v1 10.0.1.2");
+    assert_eq!(follower.picture.route("10.0.0.0/24"), "none");
+    assert_eq!(follower.picture.route("10.2.0.0/16"), "v0 10.0.0.2, v1 10.0.1.2", "the other next hop lives");
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("link set v1 down");
+    follower.until_route("10.2.0.0/16", "none");
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("link set v0 up");
+    follower.until_route("10.0.0.0/24", "v0 link");
+    namespace.ip("link set v1 up");
+    follower.until_route("10.0.1.0/24", "v1 link");
+    namespace.ip("route add 10.2.0.0/16 nexthop via 10.0.0.2 nexthop via 10.0.1.2");
+    follower.until_route("10.2.0.0/16", "v0 10.0.0.2, v1 10.0.1.2");
+    namespace.ip("link del v1");
+    follower.until_route("10.2.0.0/16", "none");
+    follower.agrees_with_a_newcomer(&namespace);
+    // A route that prefers an address as its source goes with the address.
+    namespace.ip("addr add 10.0.9.1/24 dev v0");
+    namespace.ip("route add 10.8.0.0/16 via 10.0.0.2 src 10.0.9.1");
+    follower.until_route("10.8.0.0/16", "v0 10.0.0.2");
+    namespace.ip("addr del 10.0.9.1/24 dev v0");
+    follower.until_route("10.8.0.0/16", "none");
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn next_hop_objects_decide_over_their_routes() {
+    for compatible in ["1", "0"] {
+        let Some(namespace) = two_links("next_hop_objects") else { return };
+        if let Err(error) = namespace.try_ip("nexthop add id 1 via 10.0.0.2 dev v0") {
+            eprintln!("SKIP next_hop_objects: the kernel has no next-hop objects: {}", error.trim());
+            return;
+        }
+        // 0: the kernel names only the object in a route and does not repeat the routes when the object changes.
+        let setting = format!("net.ipv4.nexthop_compat_mode={compatible}");
+        namespace.exec("sysctl", &["-qw", &setting]);
+        namespace.ip("nexthop add id 2 via 10.0.1.2 dev v1");
+        namespace.ip("nexthop add id 3 blackhole");
+        namespace.ip("nexthop add id 10 group 1,2/2,5");
+        namespace.ip("route add 10.1.0.0/16 nhid 1");
+        let mut follower = Follower::new(&namespace);
+        assert_eq!(follower.picture.route("10.1.0.0/16"), "v0 10.0.0.2");
+
+        namespace.ip("route add 10.2.0.0/16 nhid 10");
+        follower.until_route("10.2.0.0/16", "v0 10.0.0.2*2, v1 10.0.1.2*5");
+        namespace.ip("route add 10.3.0.0/16 nhid 3");
+        follower.until_route("10.3.0.0/16", "Blackhole");
+        namespace.ip("nexthop replace id 1 via 10.0.0.3 dev v0");
+        follower.until_route("10.1.0.0/16", "v0 10.0.0.3");
+        follower.until_route("10.2.0.0/16", "v0 10.0.0.3*2, v1 10.0.1.2*5");
+        follower.agrees_with_a_newcomer(&namespace);
+        // Deleted: its route goes without a word, the group goes on without it.
+        namespace.ip("nexthop del id 1");
+        follower.until_route("10.1.0.0/16", "none");
+        follower.until_route("10.2.0.0/16", "v1 10.0.1.2*5");
+        follower.agrees_with_a_newcomer(&namespace);
+        // Without carrier the kernel drops the objects of a device, and with the last member the group and its routes.
+        namespace.ip("link set p1 down");
+        follower.until_route("10.2.0.0/16", "none");
+        follower.agrees_with_a_newcomer(&namespace);
+        namespace.ip("nexthop add id 4 via 10.0.0.4 dev v0");
+        namespace.ip("route add 10.4.0.0/16 nhid 4");
+        follower.until_route("10.4.0.0/16", "v0 10.0.0.4");
+        namespace.ip("link set v0 down");
+        follower.until_route("10.4.0.0/16", "none");
+        follower.agrees_with_a_newcomer(&namespace);
+    }
+}
+
+#[test]
+fn neighbours_are_followed() {
+    let Some(namespace) = two_links("neighbours_are_followed") else { return };
+    let mut follower = Follower::new(&namespace);
+    let v0 = follower.picture.index("v0");
+    let key = (v0, "10.0.0.2".parse().unwrap());
+    namespace.ip("neigh add 10.0.0.2 dev v0 lladdr 02:00:00:00:00:02 nud permanent");
+    follower.until("permanent", |picture| {
+        picture.neighbours.get(&key).is_some_and(|neighbour| {
+            neighbour.reachability == Reachability::Permanent && neighbour.mac == Some([2, 0, 0, 0, 0, 2])
+        })
+    });
+    namespace.ip("neigh change 10.0.0.2 dev v0 lladdr 02:00:00:00:00:03 nud stale");
+    follower.until("stale", |picture| {
+        picture.neighbours.get(&key).is_some_and(|neighbour| {
+            neighbour.reachability == Reachability::Stale && neighbour.mac == Some([2, 0, 0, 0, 0, 3])
+        })
+    });
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("neigh del 10.0.0.2 dev v0");
+    follower.until("gone", |picture| !picture.neighbours.contains_key(&key));
+    namespace.ip("neigh add 10.0.0.2 dev v0 lladdr 02:00:00:00:00:02 nud reachable");
+    follower.until("reachable", |picture| picture.neighbours.contains_key(&key));
+    namespace.ip("link set v0 down");
+    follower.until("gone with the link", |picture| !picture.neighbours.contains_key(&key));
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn a_probe_asks_on_the_wire_and_resolves() {
+    let Some(host) = Namespace::new("a_probe_asks") else { return };
+    let Some(namespace) = Namespace::new("a_probe_asks") else { return };
+    namespace.ip(&format!("link add v0 type veth peer name eth0 netns {}", host.name));
+    namespace.ip("addr add 10.0.0.1/24 dev v0");
+    namespace.ip("link set v0 up");
+    host.ip("addr add 10.0.0.2/24 dev eth0");
+    host.ip("link set eth0 up");
+    // Stale after 1.2 to 3.8 seconds without use, probed one second after it is used again: the kernel's own values are ten times that.
+    for setting in ["base_reachable_time_ms=2500", "delay_first_probe_time=1", "retrans_time_ms=100"] {
+        namespace.exec("sysctl", &["-qw", &format!("net.ipv4.neigh.v0.{setting}")]);
+    }
+    let mut follower = Follower::new(&namespace);
+    follower
+        .until("carrier", |picture| picture.links.values().any(|link| link.name == "v0" && link.usable()));
+    let v0 = follower.picture.index("v0");
+    let state = |picture: &kernel_namespace::Picture, address: &str| {
+        picture.neighbours.get(&(v0, address.parse().unwrap())).map(|neighbour| neighbour.reachability)
+    };
+    // A host that is asked by ARP notes who asked (RFC 826): its entry is the witness that a request was on the wire.
+    let asked = || host.exec("ip", &["neigh", "show", "10.0.0.1"]).contains("lladdr");
+    assert!(!asked());
+
+    // Unknown.
+    follower.kernel.probe(v0, "10.0.0.2".parse().unwrap());
+    follower.until("resolved", |picture| state(picture, "10.0.0.2") == Some(Reachability::Reachable));
+    assert!(asked(), "an ARP request arrived");
+    // Stale: confirmed again, and not before it is asked for.
+    follower.until("stale", |picture| state(picture, "10.0.0.2") == Some(Reachability::Stale));
+    follower.kernel.probe(v0, "10.0.0.2".parse().unwrap());
+    follower.until("confirmed", |picture| state(picture, "10.0.0.2") == Some(Reachability::Reachable));
+    // Failed: asked for again once it is there.
+    follower.kernel.probe(v0, "10.0.0.3".parse().unwrap());
+    follower.until("failed", |picture| state(picture, "10.0.0.3") == Some(Reachability::Failed));
+    host.ip("addr add 10.0.0.3/24 dev eth0");
+    follower.kernel.probe(v0, "10.0.0.3".parse().unwrap());
+    follower.until("found", |picture| state(picture, "10.0.0.3") == Some(Reachability::Reachable));
+    // Nonsense is refused by the kernel and harms nothing.
+    follower.kernel.probe(9999, "10.0.0.3".parse().unwrap());
+    follower.step();
+    follower.agrees_with_a_newcomer(&namespace);
+}
+
+#[test]
+fn lost_notifications_lead_to_the_same_picture() {
+    let Some(namespace) = two_links("lost_notifications") else { return };
+    namespace.ip("route add 10.1.0.0/16 via 10.0.0.2");
+    namespace.ip("neigh add 10.0.0.2 dev v0 lladdr 02:00:00:00:00:02 nud permanent");
+    // The kernel doubles it and refuses less than about 2 KiB: a few dozen notifications fit.
+    let mut follower = Follower::of(namespace.inside(|| Kernel::open_with_receive_buffer(16 << 10).unwrap()));
+    let mut batch = String::new();
+    for i in 0..3000 {
+        writeln!(batch, "route add 20.{}.{}.0/24 via 10.0.0.2", i / 256, i % 256).unwrap();
+    }
+    namespace.ip_batch(&batch);
+    namespace.ip("route del 10.1.0.0/16");
+    namespace.ip("neigh del 10.0.0.2 dev v0");
+    namespace.ip("addr del 10.0.1.1/24 dev v1");
+    namespace.ip("link del v1");
+    follower.until("all routes", |picture| picture.routes.len() == 3001);
+    follower.agrees_with_a_newcomer(&namespace);
+    assert!(!follower.picture.links.values().any(|link| link.name == "v1"));
+    assert!(follower.picture.neighbours.is_empty());
+}
+
+#[test]
+fn a_hundred_thousand_routes_are_followed() {
+    let Some(namespace) = two_links("a_hundred_thousand_routes") else { return };
+    let mut follower = Follower::new(&namespace);
+    let mut batch = String::new();
+    for i in 0..100_000 {
+        writeln!(
+            batch,
+            "route add {}.{}.{}.0/24 via 10.0.{}.2",
+            20 + i / 65536,
+            i / 256 % 256,
+            i % 256,
+            i % 2
+        )
+        .unwrap();
+    }
+    let started = Instant::now();
+    let loader = {
+        let name = namespace.name.clone();
+        std::thread::spawn(move || {
+            let namespace = std::mem::ManuallyDrop::new(Namespace { name });
+            namespace.ip_batch(&batch);
+            started.elapsed()
+        })
+    };
+    follower.until("all", |picture| picture.routes.len() == 100_002);
+    let followed = started.elapsed();
+    let loaded = loader.join().unwrap();
+    let started = Instant::now();
+    let newcomer = Follower::new(&namespace);
+    eprintln!(
+        "100,000 routes: `ip -batch` took {loaded:?}, followed to the end after {followed:?}, read anew in {:?}",
+        started.elapsed()
+    );
+    assert!(newcomer.picture == follower.picture);
+    assert_eq!(newcomer.kernel.routes(), 100_002);
+
+    // All of them go silently with a device.
+    namespace.ip("link set v0 down");
+    let started = Instant::now();
+    follower.until("half gone", |picture| picture.routes.len() == 50_001);
+    eprintln!("50,000 routes gone with their device after {:?}", started.elapsed());
+    follower.kernel.sync(PATIENCE, &mut |event| follower.picture.apply(event)).unwrap();
+    assert_eq!(follower.picture.routes.len(), 50_001);
+    let forwarding = |target: &Target| matches!(target, Target::Forward(hops) if hops.len() == 1);
+    assert!(follower.picture.routes.values().all(|(_, target)| forwarding(target)));
+}
+
+#[test]
+fn the_kernels_own_forwarding_is_seen() {
+    let Some(namespace) = Namespace::new("the_kernels_own_forwarding") else { return };
+    for (value, wanted) in [("0", false), ("1", true)] {
+        namespace.exec("sysctl", &["-qw", &format!("net.ipv4.ip_forward={value}")]);
+        assert_eq!(namespace.inside(weir::kernel::ip_forward).unwrap(), wanted);
+    }
+}
+
+#[test]
+fn waiting_for_the_picture_has_an_end() {
+    let Some(namespace) = Namespace::new("waiting_has_an_end") else { return };
+    let mut kernel = namespace.inside(|| Kernel::open().unwrap());
+    let error = kernel.sync(Duration::ZERO, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("did not finish"), "{error}");
+}

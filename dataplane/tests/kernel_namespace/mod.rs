@@ -1,0 +1,255 @@
+//! A network namespace of a test's own, and a picture of its kernel built from weir's events.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use weir::kernel::{Address, Event, Kernel, Link, Neighbour, Prefix, Target};
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Deleted when dropped, with everything in it.
+pub struct Namespace {
+    pub name: String,
+}
+
+impl Namespace {
+    /// None, said on stderr, if this machine does not let the test make one.
+    pub fn new(test: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP {test}: needs root to make a network namespace");
+            return None;
+        }
+        let name = format!("weir-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let made = Command::new("ip").args(["netns", "add", &name]).output();
+        match made {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                eprintln!("SKIP {test}: ip netns add: {}", String::from_utf8_lossy(&output.stderr).trim());
+                return None;
+            }
+            Err(error) => {
+                eprintln!("SKIP {test}: cannot run `ip` ({error}); install iproute2");
+                return None;
+            }
+        }
+        let namespace = Self { name };
+        namespace.ip("link set lo up");
+        Some(namespace)
+    }
+
+    /// Runs one `ip` command in the namespace, which must succeed.
+    pub fn ip(&self, arguments: &str) {
+        if let Err(message) = self.try_ip(arguments) {
+            panic!("ip {arguments}: {message}");
+        }
+    }
+
+    /// Runs one `ip` command in the namespace; what it said if it failed.
+    pub fn try_ip(&self, arguments: &str) -> Result<(), String> {
+        let output =
+            Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()).output().unwrap();
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// Runs many `ip` commands in the namespace, one a line.
+    pub fn ip_batch(&self, commands: &str) {
+        let mut child = Command::new("ip")
+            .args(["-n", &self.name, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// Runs another command in the namespace and returns what it wrote.
+    pub fn exec(&self, program: &str, arguments: &[&str]) -> String {
+        let output =
+            Command::new("ip").args(["netns", "exec", &self.name, program]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `body` on a thread that is inside the namespace.
+    pub fn inside<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+                use std::os::fd::AsFd;
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                body()
+            });
+            inside.join().unwrap()
+        })
+    }
+
+    /// A veth pair within the namespace, both ends up.
+    pub fn veth(&self, one: &str, other: &str) {
+        self.ip(&format!("link add {one} type veth peer name {other}"));
+        self.ip(&format!("link set {one} up"));
+        self.ip(&format!("link set {other} up"));
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Processes that still run in it keep it alive unnamed; the tests start none that outlive them.
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// What a consumer of the events knows. Applying an event checks the promise of [`Event`]: only differences, and nothing is gone that
+/// was not there.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Picture {
+    pub links: BTreeMap<u32, Link>,
+    pub addresses: BTreeMap<(u32, Ipv4Addr, u8), Address>,
+    pub local: BTreeMap<Prefix, ()>,
+    pub routes: BTreeMap<Prefix, (u32, Arc<Target>)>,
+    pub neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
+}
+
+impl Picture {
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Link(link) => {
+                let before = self.links.insert(link.index, link.clone());
+                assert_ne!(before, Some(link), "told twice");
+            }
+            Event::LinkGone(index) => assert!(self.links.remove(&index).is_some(), "link {index}"),
+            Event::Address(address) => {
+                let key = (address.index, address.address, address.length);
+                assert_ne!(self.addresses.insert(key, address), Some(address), "told twice");
+            }
+            Event::AddressGone(address) => {
+                let key = (address.index, address.address, address.length);
+                assert!(self.addresses.remove(&key).is_some(), "{address:?}");
+            }
+            Event::LocalAddress(prefix) => assert!(self.local.insert(prefix, ()).is_none(), "{prefix} twice"),
+            Event::LocalAddressGone(prefix) => assert!(self.local.remove(&prefix).is_some(), "{prefix}"),
+            Event::Route { prefix, metric, target } => {
+                let new = (metric, target);
+                assert_ne!(self.routes.insert(prefix, new.clone()), Some(new), "{prefix} told twice");
+            }
+            Event::RouteGone(prefix) => assert!(self.routes.remove(&prefix).is_some(), "{prefix}"),
+            Event::Neighbour(neighbour) => {
+                let key = (neighbour.index, neighbour.address);
+                assert_ne!(self.neighbours.insert(key, neighbour), Some(neighbour), "told twice");
+            }
+            Event::NeighbourGone { index, address } => {
+                assert!(self.neighbours.remove(&(index, address)).is_some(), "{address}");
+            }
+        }
+    }
+
+    pub fn index(&self, name: &str) -> u32 {
+        self.links.values().find(|link| link.name == name).unwrap_or_else(|| panic!("no link {name}")).index
+    }
+
+    /// The next hops of a route as text, such as `v0 10.0.0.2*3` (device, gateway, weight), sorted; or what else it does.
+    pub fn route(&self, prefix: &str) -> String {
+        let Some((_, target)) =
+            self.routes.iter().find(|(known, _)| known.to_string() == prefix).map(|(_, r)| r)
+        else {
+            return "none".to_owned();
+        };
+        let Target::Forward(hops) = &**target else { return format!("{target:?}") };
+        let mut hops: Vec<String> = hops
+            .iter()
+            .map(|hop| {
+                let device = self.links.get(&hop.index).map_or("?", |link| &link.name);
+                let gateway = hop.gateway.map_or("link".to_owned(), |gateway| gateway.to_string());
+                let weight = if hop.weight == 1 { String::new() } else { format!("*{}", hop.weight) };
+                let onlink = if hop.onlink { " onlink" } else { "" };
+                format!("{device} {gateway}{weight}{onlink}")
+            })
+            .collect();
+        hops.sort();
+        hops.join(", ")
+    }
+
+    pub fn has_local(&self, prefix: &str) -> bool {
+        self.local.keys().any(|known| known.to_string() == prefix)
+    }
+}
+
+/// A follower of a namespace's kernel and the picture that its events made.
+pub struct Follower {
+    pub kernel: Kernel,
+    pub picture: Picture,
+}
+
+impl Follower {
+    pub fn new(namespace: &Namespace) -> Self {
+        Self::of(namespace.inside(|| Kernel::open().unwrap()))
+    }
+
+    pub fn of(mut kernel: Kernel) -> Self {
+        let mut picture = Picture::default();
+        kernel.sync(PATIENCE, &mut |event| picture.apply(event)).unwrap();
+        Self { kernel, picture }
+    }
+
+    /// Follows until `wanted` holds.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&Picture) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !wanted(&self.picture) {
+            assert!(Instant::now() < deadline, "waited in vain for: {what}\n{:#?}", self.picture);
+            self.step();
+        }
+    }
+
+    /// Waits at most 50 ms for something to happen and applies it.
+    pub fn step(&mut self) {
+        let timeout = Timespec::try_from(Duration::from_millis(50)).unwrap();
+        poll(&mut [PollFd::new(&self.kernel, PollFlags::IN)], Some(&timeout)).unwrap();
+        self.kernel.drain(&mut |event| self.picture.apply(event)).unwrap();
+    }
+
+    #[track_caller]
+    pub fn until_route(&mut self, prefix: &str, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.picture.route(prefix) != wanted {
+            let is = self.picture.route(prefix);
+            assert!(Instant::now() < deadline, "waited in vain for {prefix} {wanted}; it is {is}");
+            self.step();
+        }
+    }
+
+    /// The picture that events made must be the one that a newcomer reads.
+    #[track_caller]
+    pub fn agrees_with_a_newcomer(&mut self, namespace: &Namespace) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.kernel.sync(PATIENCE, &mut |event| self.picture.apply(event)).unwrap();
+            let newcomer = Self::new(namespace);
+            if self.picture == newcomer.picture {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "followed:\n{:#?}\nread anew:\n{:#?}",
+                self.picture,
+                newcomer.picture
+            );
+            self.step();
+        }
+    }
+}
