@@ -5,7 +5,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use libbpf_cargo::SkeletonBuilder;
 
@@ -13,17 +13,14 @@ const SOURCE: &str = "bpf/redirect.bpf.c";
 const INSTALL: &str =
     "On Debian and Ubuntu: apt-get install clang-19 llvm-19 libelf-dev zlib1g-dev pkg-config linux-libc-dev";
 
-fn main() -> ExitCode {
+fn main() {
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
-    match compile() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            // One directive per line: cargo prints each as an error of this package, with no trace around it.
-            for line in message.lines() {
-                println!("cargo::error={line}");
-            }
-            ExitCode::FAILURE
+    if let Err(message) = compile() {
+        // Cargo prints each as an error of this package and fails the build; an exit status of our own would only add a dump
+        // of this script's output.
+        for line in message.lines() {
+            println!("cargo::error={line}");
         }
     }
 }

@@ -6,7 +6,6 @@
  * addresses are shared by all ports. Whatever the program does not understand, and whatever has no socket to take it, is
  * passed: the kernel is the fallback for everything.
  */
-#include <stddef.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>

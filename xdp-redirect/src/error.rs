@@ -48,13 +48,15 @@ pub enum Error {
     /// Another XDP program is on the device.
     #[error(
         "{device} already runs the XDP program {program}: stop the process that holds it (`bpftool link` shows which; it may be \
-         another weir); if no process does, remove it with `ip link set dev {device} xdp off`"
+         another weir); if no process does, remove it with `ip link set dev {device} {kind} off`"
     )]
     DeviceBusy {
         /// The device.
         device: String,
         /// The other program's name and id.
         program: String,
+        /// How ip-link(8) calls the way it is attached: `xdpdrv`, `xdpgeneric` or `xdpoffload`.
+        kind: &'static str,
     },
 
     /// Packets on the device may be longer than one page, which the program cannot handle.

@@ -96,9 +96,9 @@ fn explain(program: BorrowedFd<'_>, index: i32, mode: Mode, errno: Errno) -> Err
         return Error::NoSuchDevice { ifindex };
     };
     if matches!(errno, Errno::BUSY | Errno::EXIST)
-        && let Some(program) = program_on(program, index)
+        && let Some((program, kind)) = program_on(program, index)
     {
-        return Error::DeviceBusy { device, program };
+        return Error::DeviceBusy { device, program, kind };
     }
     if let Some(release) = kernel_release().filter(|release| is_too_old(release)) {
         return Error::KernelTooOld { action, release, reason: errno.to_string() };
@@ -130,16 +130,23 @@ fn refusal(program: BorrowedFd<'_>, index: i32, mode: Mode) -> String {
     words.map(|(_, words)| words).collect::<Vec<_>>().join("; ")
 }
 
-/// Name and id of a program that runs on the device, if there is one.
-fn program_on(own: BorrowedFd<'_>, index: i32) -> Option<String> {
+/// Name and id of a program that runs on the device, if there is one, and ip-link(8)'s word for the way it is attached.
+fn program_on(own: BorrowedFd<'_>, index: i32) -> Option<(String, &'static str)> {
+    let kinds = [
+        (XdpFlags::DRV_MODE, "xdpdrv"),
+        (XdpFlags::SKB_MODE, "xdpgeneric"),
+        (XdpFlags::HW_MODE, "xdpoffload"),
+    ];
     let xdp = Xdp::new(own);
-    let modes = [XdpFlags::DRV_MODE, XdpFlags::SKB_MODE, XdpFlags::HW_MODE];
-    let id = modes.into_iter().find_map(|mode| xdp.query_id(index, mode).ok().filter(|id| *id != 0))?;
-    // Only root may list programs; for others the number has to do.
-    match ProgInfoIter::default().find(|program| program.id == id) {
-        Some(program) => Some(format!("\"{}\" (id {id})", program.name.to_string_lossy())),
-        None => Some(format!("with id {id}")),
-    }
+    kinds.into_iter().find_map(|(mode, kind)| {
+        let id = xdp.query_id(index, mode).ok().filter(|id| *id != 0)?;
+        // Only root may list programs; for others the number has to do.
+        let program = match ProgInfoIter::default().find(|program| program.id == id) {
+            Some(program) => format!("\"{}\" (id {id})", program.name.to_string_lossy()),
+            None => format!("with id {id}"),
+        };
+        Some((program, kind))
+    })
 }
 
 /// The device's name, or `None` if there is no such device.

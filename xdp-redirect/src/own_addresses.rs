@@ -19,7 +19,7 @@ pub struct OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// An empty map with room for `capacity` addresses (at least one). The kernel allocates all of it now, about 70 bytes each.
+    /// An empty map with room for `capacity` addresses (at least one). The kernel allocates all of it now.
     pub fn new(capacity: u32) -> Result<Self, Error> {
         let options = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,

@@ -1,6 +1,7 @@
 //! The program on real (virtual) devices: it fails open, and says why when it cannot be attached.
 
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::Redirect;
 use crate::object::Loaded;
-use crate::testbed::{Namespace, PAYLOAD, Path, RIGHT, ROUTER, Socket, enter, skip};
+use crate::testbed::{Namespace, PAYLOAD, Path, RIGHT, ROUTER, Socket, enter, run, skip};
 use crate::{Error, Mode, OwnAddresses, Verdict};
 
 fn own_addresses() -> OwnAddresses {
@@ -125,6 +126,13 @@ fn a_device_without_native_xdp_gets_generic() {
         let port = Redirect::attach(lo, 1, &own_addresses()).unwrap();
         assert_eq!(port.mode(), Mode::Generic);
         assert!(namespace.has_xdp("lo"));
+        // Redirection works there too. An address of the loopback that is not in the map of own addresses stands for transit.
+        let mut socket = Socket::new("lo", 0);
+        port.bind(0, socket.as_fd()).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(PAYLOAD, "127.0.0.2:4000").unwrap();
+        assert!(socket.receive(Duration::from_secs(1)).unwrap().ends_with(PAYLOAD));
+        assert_eq!(count(&port, Verdict::Redirected), 1);
         drop(port);
         assert!(!namespace.has_xdp("lo"));
     });
@@ -140,28 +148,30 @@ fn a_busy_device_is_named_with_its_program_and_the_advice_works() {
     let ifindex = namespace.ifindex("port");
     namespace.inside(|| {
         let own = own_addresses();
-        let busy = || match Redirect::attach(ifindex, 1, &own) {
-            Err(Error::DeviceBusy { device, program }) => {
-                assert_eq!(device, "port");
-                assert!(program.contains("\"weir_redirect\" (id "), "{program}");
-            }
-            other => panic!("{other:?}"),
+        let advice = || {
+            let error = Redirect::attach(ifindex, 1, &own).unwrap_err();
+            let Error::DeviceBusy { device, program, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(device, "port");
+            assert!(program.contains("\"weir_redirect\" (id "), "{program}");
+            let text = error.to_string();
+            let (_, command) = text.trim_end_matches('`').rsplit_once('`').unwrap();
+            command.to_owned()
         };
         // Held by a process: the advice is to stop it.
         let first = Redirect::attach(ifindex, 1, &own).unwrap();
-        busy();
+        advice();
         drop(first);
         drop(Redirect::attach(ifindex, 1, &own).unwrap());
 
-        // Left behind by a loader that attaches over netlink: the advice is `xdp off`. In generic mode the kernel has another
-        // error number for it.
-        for mode in [XdpFlags::DRV_MODE, XdpFlags::SKB_MODE] {
+        // Left behind by a loader that attaches over netlink: the advice is a command. In generic mode the kernel has another
+        // error number for it, and `ip` another word.
+        for (mode, word) in [(XdpFlags::DRV_MODE, "xdpdrv"), (XdpFlags::SKB_MODE, "xdpgeneric")] {
             let left = Loaded::new(1, &own).unwrap();
             Xdp::new(left.program().unwrap().as_fd()).attach(ifindex.try_into().unwrap(), mode).unwrap();
             drop(left);
-            busy();
-            namespace.ip("link set dev port xdp off");
-            namespace.ip("link set dev port xdpgeneric off");
+            let command = advice();
+            assert_eq!(command, format!("ip link set dev port {word} off"));
+            run(&command);
             drop(Redirect::attach(ifindex, 1, &own).unwrap());
         }
     });
@@ -208,7 +218,7 @@ fn only_an_xdp_socket_of_an_existing_queue_is_bound() {
         assert!(matches!(Redirect::attach(lo, 0, &own), Err(Error::NoQueues)));
         let port = Redirect::attach(lo, 2, &own).unwrap();
         let file = File::open("/dev/null").unwrap();
-        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         for descriptor in [file.as_fd(), udp.as_fd()] {
             let result = port.bind(1, descriptor);
             assert!(matches!(result, Err(Error::NotAnXdpSocket { queue: 1, .. })), "{result:?}");
