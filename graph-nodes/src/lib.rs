@@ -1,1 +1,20 @@
-//! The packet graph.
+//! weir's packet graph.
+//!
+//! A **vector** of up to 256 packets enters at `ethernet-input` and is moved from node to node until every packet has been sent,
+//! dropped with a named reason, or is held by a node that will release it. Read in this order: [`packet`] and [`frames`] (what moves),
+//! [`node`] (what a stage is), [`graph`] (how vectors move), [`nodes`] (the stages), [`fib`] and [`adjacency`] (what they look up).
+
+pub mod adjacency;
+pub mod checksum;
+pub mod clock;
+pub mod counters;
+pub mod fib;
+pub mod frames;
+pub mod graph;
+pub mod node;
+pub mod nodes;
+pub mod packet;
+pub mod ports;
+pub mod quiescence;
+pub mod trace;
+pub mod wire;

@@ -1,0 +1,313 @@
+//! The FIB: IPv4 longest-prefix match for the packet path.
+//!
+//! DIR-24-8 (Gupta, Lin, McKeown: "Routing Lookups in Hardware at Memory Access Speeds", 1998). One access to memory answers for every
+//! prefix of up to 24 bits; longer ones take a second. One writer, [`FibWriter`]; any number of wait-free readers, [`Fib`].
+//!
+//! ```text
+//!  destination  a . b . c . d
+//!               └───┬───┘   └──────────────┐
+//!  first table      ▼   2^24 words         │        extension blocks, 256 words each, for what is longer than /24
+//!  ┌──────┬───────────────────────┐        │        ┌──────┬───────────────────────────┐
+//!  │ ...  │ leaf, empty, or block ├────────┴──────► │ ...  │ leaf or empty             │
+//!  └──────┴───────────────────────┘                 └──────┴───────────────────────────┘
+//!   empty (0): the default route's leaf, which is a word of its own
+//!
+//!  a leaf:  bit 63   bits 57..63       bits 32..57                          bits 0..32
+//!           0        prefix length     adjacency, or multipath group        route index
+//!  a block: 1        –                 –                                    block number
+//! ```
+//!
+//! The prefix length in a leaf is the writer's: a new prefix overwrites, in its range, what is not longer than itself, and when it goes,
+//! what it had written gets the next shorter prefix's leaf.
+//!
+//! # What a reader may find while the writer works
+//! Every change of the table is a sequence of stores of single words, each of which takes a set of addresses from the old longest match to
+//! the new one. A lookup answers with the longest match of some moment between its begin and its end: never a hole between the two.
+//! * A new block is filled with what its /24 had before, then published (release), then written to. A block that holds nothing longer
+//!   than /24 any more is replaced by its leaf, and stays as it was until every reader has passed a quiescent point.
+//! * Groups and route indices are reused after the same wait, so a leaf that a reader holds never comes to mean something else.
+//! * The default route is held apart, so setting it is one store instead of 2^24. A lookup that finds an empty word reads the default
+//!   before *and* after; if they differ it starts again. Otherwise a route that comes just before the default goes (or the other way round)
+//!   could be missed between the two reads. (The one thing that this does not see is a default that was replaced and put back between
+//!   the two reads: then the answer is that default.)
+//!
+//! A reader that forgets its quiescent points gets wrong answers at worst; the memory is never unmapped while a [`Fib`] lives.
+//!
+//! # Memory
+//! 128 MiB of address space for the first table, 2 KiB for each /24 with longer prefixes, as much again for the writer's books; only what
+//! is written to takes memory (in huge pages for the readers' tables).
+
+mod groups;
+mod memory;
+mod prefix;
+mod rib;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use crate::adjacency::AdjacencyIndex;
+use groups::{Buckets, Target};
+use memory::Zeroed;
+
+pub use groups::MAX_BUCKETS;
+pub use prefix::{Prefix4, PrefixError};
+pub use writer::{FibLimits, FibWriter, Route};
+
+/// Number of a route, dense from 1, for its counters. It is the route's as long as the route exists, and nobody else's until every
+/// reader has passed a quiescent point after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteIndex(u32);
+
+impl RouteIndex {
+    /// No route: where packets without one are counted.
+    pub const NONE: Self = Self(0);
+
+    /// The number.
+    #[inline]
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+/// One of a route's next hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// Where to.
+    pub adjacency: AdjacencyIndex,
+    /// Its share of the flows, relative to the other next hops' weights; not 0.
+    pub weight: u32,
+}
+
+impl From<AdjacencyIndex> for NextHop {
+    /// With weight 1.
+    fn from(adjacency: AdjacencyIndex) -> Self {
+        Self { adjacency, weight: 1 }
+    }
+}
+
+/// Which table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Routes, `FibLimits::routes`.
+    Routes,
+    /// /24 networks that hold longer prefixes, `FibLimits::extension_blocks`.
+    ExtensionBlocks,
+    /// Different sets of next hops, `FibLimits::groups`.
+    Groups,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routes => "routes",
+            Self::ExtensionBlocks => "extension_blocks",
+            Self::Groups => "groups",
+        })
+    }
+}
+
+/// Why a FIB could not be made, or a route not be inserted. The FIB is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum FibError {
+    /// A route without a next hop.
+    #[error("a route needs a next hop: use one of the well-known adjacencies to drop its packets")]
+    NoNextHops,
+    /// More next hops than a group has buckets.
+    #[error("{count} next hops are more than the {MAX_BUCKETS} that one route can have: leave some out")]
+    TooManyNextHops {
+        /// How many different ones there were.
+        count: usize,
+    },
+    /// A share of nothing.
+    #[error("the next hop with adjacency {} has weight 0: give it a weight of at least 1, or leave it out", adjacency.as_u32())]
+    ZeroWeight {
+        /// The next hop's adjacency.
+        adjacency: AdjacencyIndex,
+    },
+    /// A table is full, even after reclaiming what no reader holds any more.
+    #[error(
+        "the FIB is full: all {limit} of its `{table}` are in use; raise the limit `{table}` and restart"
+    )]
+    Full {
+        /// Which one.
+        table: Table,
+        /// Its limit.
+        limit: u32,
+    },
+    /// The kernel refused address space.
+    #[error(
+        "no address space for the FIB's tables: lower its limits, or raise `ulimit -v` and `vm.overcommit_memory`'s limit"
+    )]
+    Memory(#[from] io::Error),
+}
+
+/// What a lookup finds: a route, and where it leads. Equal leaves are the same route with the same next hops.
+/// The default is [`Self::NONE`].
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Leaf(u64);
+
+impl Leaf {
+    /// No route: [`RouteIndex::NONE`] and [`AdjacencyIndex::UNREACHABLE`].
+    pub const NONE: Self = Self(0);
+
+    const LENGTH_SHIFT: u32 = 57;
+    const TARGET_SHIFT: u32 = 32;
+
+    const fn new(route: RouteIndex, target: Target, length: u8) -> Self {
+        let length = (length as u64) << Self::LENGTH_SHIFT;
+        Self(length | (target.0 as u64) << Self::TARGET_SHIFT | route.0 as u64)
+    }
+
+    /// The route's index, for its counters: [`RouteIndex::as_u32`].
+    #[inline]
+    pub const fn route(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether there are several next hops, of which [`Fib::resolve`] chooses one.
+    #[inline]
+    pub const fn is_multipath(self) -> bool {
+        self.0 >> Self::TARGET_SHIFT & Target::MULTIPATH as u64 != 0
+    }
+
+    /// The one next hop. Without meaning where [`Self::is_multipath`]: [`Fib::resolve`] those.
+    #[inline]
+    pub const fn adjacency(self) -> AdjacencyIndex {
+        AdjacencyIndex::from_low_bits(self.target().0)
+    }
+
+    /// The matching prefix's length.
+    #[inline]
+    pub const fn prefix_length(self) -> u8 {
+        (self.0 >> Self::LENGTH_SHIFT) as u8
+    }
+
+    #[inline]
+    const fn target(self) -> Target {
+        Target((self.0 >> Self::TARGET_SHIFT) as u32 & 0x1ff_ffff)
+    }
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf")
+            .field("route", &self.route())
+            .field("multipath", &self.is_multipath())
+            .field("adjacency", &self.adjacency().as_u32())
+            .field("prefix_length", &self.prefix_length())
+            .finish()
+    }
+}
+
+/// The readers' side. Clones read the same tables.
+#[derive(Clone)]
+pub struct Fib(Arc<Tables>);
+
+/// What readers read and the writer writes.
+struct Tables {
+    /// Alone on its lines: every reader reads it all the time.
+    default: DefaultLeaf,
+    first: Zeroed<AtomicU64>,
+    blocks: Zeroed<AtomicU64>,
+    buckets: Buckets,
+}
+
+#[repr(align(128))]
+struct DefaultLeaf(AtomicU64);
+
+/// Words of the first table: one for each /24.
+const FIRST_TABLE: usize = 1 << 24;
+/// Words of an extension block: one for each address of its /24.
+const BLOCK: usize = 1 << 8;
+/// Marks a word of the first table that leads to a block, whose number is in the low half.
+const EXTENDED: u64 = 1 << 63;
+/// No prefix but the default one.
+const EMPTY: u64 = 0;
+
+/// How often a lookup starts again because the default route changed meanwhile; after that the newest default is the answer. It bounds the
+/// lookup's time. The control thread would have to change the default route once per lookup, this many times in a row.
+const ATTEMPTS: usize = 8;
+
+impl Fib {
+    /// Begins to fetch what [`Self::lookup`] of `destination` (host byte order) will read.
+    #[inline]
+    pub fn prefetch(&self, destination: u32) {
+        if let Some(word) = self.0.first.get((destination >> 8) as usize) {
+            memory::prefetch(word);
+        }
+    }
+
+    /// The longest match for `destination` (host byte order), [`Leaf::NONE`] if there is none.
+    #[inline]
+    pub fn lookup(&self, destination: u32) -> Leaf {
+        let tables = &*self.0;
+        let mut default = tables.default.0.load(Acquire);
+        for _ in 0..ATTEMPTS {
+            let word = tables.word(destination);
+            if word != EMPTY {
+                return Leaf(word);
+            }
+            let after = tables.default.0.load(Acquire);
+            if after == default {
+                break;
+            }
+            default = after;
+        }
+        Leaf(default)
+    }
+
+    /// [`Self::lookup`] of every destination (host byte order) into the leaf with the same number; stops at the end of the shorter slice.
+    /// Faster than one by one: the reads overlap.
+    #[inline]
+    pub fn lookup_many(&self, destinations: &[u32], leaves: &mut [Leaf]) {
+        let tables = &*self.0;
+        let mut default = tables.default.0.load(Acquire);
+        for _ in 0..ATTEMPTS {
+            for (destination, leaf) in destinations.iter().zip(leaves.iter_mut()) {
+                let word = tables.word(*destination);
+                *leaf = Leaf(if word == EMPTY { default } else { word });
+            }
+            let after = tables.default.0.load(Acquire);
+            if after == default {
+                break;
+            }
+            default = after;
+        }
+    }
+
+    /// The next hop of `leaf` for a flow. The hash's low eight bits choose among several next hops; with one it is ignored.
+    #[inline]
+    pub fn resolve(&self, leaf: Leaf, flow_hash: u32) -> AdjacencyIndex {
+        if !leaf.is_multipath() {
+            return leaf.adjacency();
+        }
+        match self.0.buckets.get(leaf.target().bucket(flow_hash)) {
+            // Relaxed: the leaf was published after the buckets were filled.
+            Some(bucket) => AdjacencyIndex::from_low_bits(bucket.load(Relaxed)),
+            None => AdjacencyIndex::UNREACHABLE,
+        }
+    }
+}
+
+impl fmt::Debug for Fib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fib").field("default", &self.lookup(0)).finish_non_exhaustive()
+    }
+}
+
+impl Tables {
+    /// The leaf's word for `destination`, or [`EMPTY`].
+    #[inline(always)]
+    fn word(&self, destination: u32) -> u64 {
+        let word = self.first.get((destination >> 8) as usize).map_or(EMPTY, |word| word.load(Acquire));
+        if word & EXTENDED == 0 {
+            return word;
+        }
+        let place = (word as u32 as usize) << 8 | destination as u8 as usize;
+        self.blocks.get(place).map_or(EMPTY, |word| word.load(Acquire))
+    }
+}

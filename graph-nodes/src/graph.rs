@@ -1,0 +1,421 @@
+//! The graph of one worker and its dispatcher.
+//!
+//! ```text
+//!   input() ─▶ pending[ethernet-input] ┐
+//!              pending[ip4-input]      ├─ run(): while any node has pending packets, take the first such node in
+//!              …                       │         registration order, up to 256 of its packets, process, move on
+//!              pending[drop]           ┘
+//!              transmit[port]          ◀─ the node `tx` puts packets here; the worker sends them
+//! ```
+//! Registration order is the order of the packet's life, so each node sees the fullest vectors that the burst allows. Arcs may lead back
+//! (`ip4-icmp-error` → `ip4-lookup`): what comes back is an ICMP error, about which none is sent, so `run` ends.
+//!
+//! Nothing here allocates: every list has room for all frames of the process from the start, and a packet is in one list only.
+//!
+//! Per vector, not per packet: one clock reading a node (the end of one node is the start of the next), three counter additions, and where
+//! all packets take the same arc, which is the rule, the whole vector moves by swapping two pointers.
+
+use std::sync::Arc;
+
+use weir_stats::{Error, SimpleRow};
+
+use crate::{
+    clock,
+    counters::Counters,
+    frames::{FramePool, Frames},
+    node::{Context, Next, Node, Registration, Tables, VECTOR, Workbench},
+    packet::{Packet, ReasonIndex},
+    trace::{TraceOrder, TraceRecord, Tracer},
+};
+
+/// Most nodes in a graph: the ready set is one 64-bit word.
+const MAX_NODES: usize = 64;
+
+/// The nodes of a graph by number: names, arcs, drop reasons; the same for all workers.
+pub struct Shape {
+    registrations: &'static [Registration],
+    /// For each node, where each of its `Next` values leads.
+    arcs: Vec<[u8; 256]>,
+    reason_bases: Vec<u16>,
+    event_bases: Vec<usize>,
+    drop: usize,
+}
+
+/// A mistake in the list of nodes; found when the graph is built, before any packet.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// An arc names a node that is not registered.
+    #[error("node {node} names the next node {next}, which is not registered")]
+    NoSuchNode {
+        /// The node with the arc.
+        node: &'static str,
+        /// What it names.
+        next: &'static str,
+    },
+    /// Too many nodes.
+    #[error("the graph has {0} nodes, and the dispatcher has room for 64")]
+    TooManyNodes(usize),
+    /// The segment refused the graph's counters.
+    #[error(transparent)]
+    Stats(#[from] Error),
+}
+
+impl Shape {
+    /// Resolves names to numbers.
+    pub fn new(registrations: &'static [Registration]) -> Result<Shape, GraphError> {
+        if registrations.len() > MAX_NODES {
+            return Err(GraphError::TooManyNodes(registrations.len()));
+        }
+        let find = |node: &'static str, next: &'static str| {
+            let found = registrations.iter().position(|registration| registration.name == next);
+            found.ok_or(GraphError::NoSuchNode { node, next })
+        };
+        let drop = find("graph", "drop")?;
+        let (mut arcs, mut reason_bases, mut event_bases) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut reasons, mut events) = (0, 0);
+        for registration in registrations {
+            // An arc that the node does not have leads to drop: a wrong number costs a packet, never memory.
+            let mut table = [drop as u8; 256];
+            for (arc, next) in registration.next.iter().enumerate() {
+                table[arc] = find(registration.name, next)? as u8;
+            }
+            arcs.push(table);
+            reason_bases.push(reasons);
+            event_bases.push(events);
+            reasons += registration.reasons.len() as u16;
+            events += registration.events.len();
+        }
+        Ok(Shape { registrations, arcs, reason_bases, event_bases, drop })
+    }
+
+    /// The nodes in dispatch order.
+    pub fn nodes(&self) -> &'static [Registration] {
+        self.registrations
+    }
+
+    /// The number of the node of this name.
+    pub fn node(&self, name: &str) -> Option<usize> {
+        self.registrations.iter().position(|registration| registration.name == name)
+    }
+
+    /// The number of a node's drop reason, counted over all nodes: its column in `/node/errors`.
+    pub fn reason(&self, node: &str, reason: &str) -> Option<ReasonIndex> {
+        let node = self.node(node)?;
+        let reason = self.registrations[node].reasons.iter().position(|name| *name == reason)?;
+        Some(ReasonIndex(self.reason_bases[node] + reason as u16))
+    }
+
+    /// `(node, reason)` of a reason number.
+    pub fn reason_name(&self, reason: ReasonIndex) -> Option<(&'static str, &'static str)> {
+        self.reasons().nth(usize::from(reason.0))
+    }
+
+    /// All drop reasons as `(node, reason)`, in column order.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.registrations.iter().flat_map(|node| node.reasons.iter().map(|reason| (node.name, *reason)))
+    }
+
+    /// All events as `(node, event)`, in column order.
+    fn events(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.registrations.iter().flat_map(|node| node.events.iter().map(|event| (node.name, *event)))
+    }
+
+    /// Registers what every graph counts: `/sys/node/…` with its links under `/nodes`, `/node/errors` with its links under `/err`,
+    /// `/node/events` with its links under `/events`. Once in a process, before the first [`Graph::new`].
+    pub fn register(&self, counters: &mut Counters) -> Result<(), Error> {
+        let nodes = self.registrations.len();
+        let mut links = Vec::new();
+        for (path, leaf) in NODE_VECTORS {
+            let target = counters.simple(path, nodes, nodes)?.id();
+            for (column, node) in self.registrations.iter().enumerate() {
+                links.push((format!("/nodes/{}/{leaf}", node.name), target, column));
+            }
+        }
+        let target = counters.simple(ERRORS, self.reasons().count(), self.reasons().count())?.id();
+        for (column, (node, reason)) in self.reasons().enumerate() {
+            links.push((format!("/err/{node}/{reason}"), target, column));
+        }
+        let target = counters.simple(EVENTS, self.events().count(), self.events().count())?.id();
+        for (column, (node, event)) in self.events().enumerate() {
+            links.push((format!("/events/{node}/{event}"), target, column));
+        }
+        counters.segment().register(|batch| {
+            let mut names = batch.names("/sys/node/names", nodes)?;
+            for (column, node) in self.registrations.iter().enumerate() {
+                batch.set_name(&mut names, column, node.name)?;
+            }
+            for (path, target, column) in &links {
+                batch.symlink(path, *target, *column)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Backing vector of all drop reasons, as in VPP.
+pub(crate) const ERRORS: &str = "/node/errors";
+/// Backing vector of all events.
+const EVENTS: &str = "/node/events";
+const CALLS: &str = "/sys/node/calls";
+const VECTORS: &str = "/sys/node/vectors";
+const CLOCKS: &str = "/sys/node/clocks";
+const CREATED: &str = "/sys/node/created";
+const HELD: &str = "/sys/node/held";
+/// Per-node vectors and the last component of their links `/nodes/<node>/<leaf>`.
+const NODE_VECTORS: [(&str, &str); 5] =
+    [(CALLS, "calls"), (VECTORS, "vectors"), (CLOCKS, "clocks"), (CREATED, "created"), (HELD, "held")];
+
+/// One worker's graph.
+pub struct Graph {
+    shape: Arc<Shape>,
+    nodes: Vec<Box<dyn Node>>,
+    pending: Vec<Vec<Packet>>,
+    /// Bit *n* is set while `pending[n]` has packets.
+    ready: u64,
+    vector: Vec<Packet>,
+    next: Box<[Next; VECTOR]>,
+    emitted: Vec<(Next, Packet)>,
+    transmit: Vec<Vec<Packet>>,
+    frames: Arc<Frames>,
+    pool: FramePool,
+    tables: Arc<Tables>,
+    calls: SimpleRow,
+    vectors: SimpleRow,
+    clocks: SimpleRow,
+    created: SimpleRow,
+    held: SimpleRow,
+    events: SimpleRow,
+    tracer: Tracer,
+}
+
+impl Graph {
+    /// A graph for the worker of `bench.row`, which allocates from `pool`.
+    pub fn new(shape: &Arc<Shape>, bench: &mut Workbench<'_>, pool: FramePool) -> Result<Graph, GraphError> {
+        let nodes =
+            shape.registrations.iter().map(|node| (node.create)(bench)).collect::<Result<Vec<_>, _>>()?;
+        let frames = pool.frames().clone();
+        let room = frames.count() as usize;
+        let count = nodes.len();
+        let events = shape.events().count();
+        let ports = bench.tables.ports.count();
+        let mut row = |path, columns| bench.counters.simple_row(path, columns, columns, bench.row);
+        Ok(Graph {
+            shape: shape.clone(),
+            nodes,
+            pending: (0..count).map(|_| Vec::with_capacity(room)).collect(),
+            ready: 0,
+            vector: Vec::with_capacity(room),
+            next: Box::new([Next::arc(0); VECTOR]),
+            emitted: Vec::with_capacity(room),
+            transmit: (0..ports).map(|_| Vec::with_capacity(room)).collect(),
+            frames,
+            pool,
+            tables: bench.tables.clone(),
+            calls: row(CALLS, count)?,
+            vectors: row(VECTORS, count)?,
+            clocks: row(CLOCKS, count)?,
+            created: row(CREATED, count)?,
+            held: row(HELD, count)?,
+            events: row(EVENTS, events)?,
+            tracer: Tracer::default(),
+        })
+    }
+
+    /// This worker's free frames.
+    #[inline]
+    pub fn pool(&mut self) -> &mut FramePool {
+        &mut self.pool
+    }
+
+    /// Where received packets are put, for `ethernet-input`; then call [`run`](Graph::run).
+    #[inline]
+    pub fn input(&mut self) -> &mut Vec<Packet> {
+        self.ready |= 1;
+        &mut self.pending[0]
+    }
+
+    /// The free frames and the input together, for a receive burst.
+    #[inline]
+    pub fn receive(&mut self) -> (&mut FramePool, &mut Vec<Packet>) {
+        self.ready |= 1;
+        (&mut self.pool, &mut self.pending[0])
+    }
+
+    /// Packets that wait to be sent by `port`, and the free frames.
+    #[inline]
+    pub fn transmit(&mut self, port: usize) -> (&mut FramePool, &mut Vec<Packet>) {
+        (&mut self.pool, &mut self.transmit[port])
+    }
+
+    /// Drops packets for a reason of the node that `reason` belongs to (a full ring, a port that is down).
+    pub fn discard(&mut self, packets: impl Iterator<Item = Packet>, reason: ReasonIndex) {
+        let drop = self.shape.drop;
+        self.pending[drop].extend(packets.map(|mut packet| {
+            packet.reason = reason;
+            packet
+        }));
+        self.ready |= 1 << drop;
+    }
+
+    /// Drops all that waits to be sent by `port`.
+    pub fn discard_transmit(&mut self, port: usize, reason: ReasonIndex) {
+        let mut waiting = std::mem::take(&mut self.transmit[port]);
+        self.discard(waiting.drain(..), reason);
+        self.transmit[port] = waiting; // its memory, to be used again
+    }
+
+    /// Processes until no node has pending packets. Returns the time in ticks at which it ended.
+    pub fn run(&mut self, now: u64) -> u64 {
+        let mut now = now;
+        while self.ready != 0 {
+            let node = self.ready.trailing_zeros() as usize;
+            now = self.dispatch(node, now);
+        }
+        now
+    }
+
+    /// Calls the nodes whose deadline has passed, then runs. Returns the earliest deadline that is left.
+    pub fn release(&mut self, now: u64) -> Option<u64> {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].deadline().is_some_and(|deadline| deadline <= now) {
+                self.call(node, now, |node, cx, _| node.release(cx));
+                self.flush_emitted(node);
+            }
+        }
+        self.run(now);
+        self.nodes.iter().filter_map(|node| node.deadline()).min()
+    }
+
+    /// Makes every node give up the packets that it holds, as drops, and runs.
+    pub fn drain(&mut self, now: u64) {
+        for node in 0..self.nodes.len() {
+            self.call(node, now, |node, cx, _| node.drain(cx));
+            self.flush_emitted(node);
+        }
+        self.run(now);
+    }
+
+    /// Packets that nodes hold, and those that wait to be sent.
+    pub fn held(&self) -> usize {
+        let nodes: usize = self.nodes.iter().map(|node| node.held()).sum();
+        nodes + self.transmit.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Follows packets from now on.
+    pub fn trace(&mut self, order: TraceOrder, records: crossbeam_channel::Sender<TraceRecord>) {
+        self.tracer.start(order, records);
+    }
+
+    /// Takes up to a vector of a node's packets, processes them and moves them on. Returns the time at its end.
+    #[inline]
+    fn dispatch(&mut self, node: usize, now: u64) -> u64 {
+        let pending = &mut self.pending[node];
+        if pending.len() <= VECTOR {
+            std::mem::swap(pending, &mut self.vector);
+            self.ready &= !(1 << node);
+        } else {
+            self.vector.extend(pending.drain(..VECTOR));
+        }
+        let count = self.vector.len();
+        if count == 0 {
+            return now;
+        }
+        if self.tracer.is_active() {
+            self.tracer.record(node, now, &mut self.vector, &self.frames);
+        }
+        let vector = std::mem::take(&mut self.vector);
+        self.vector = self.call(node, now, |node, cx, next| {
+            let mut vector = vector;
+            let next = &mut next[..vector.len()];
+            next.fill(Next::arc(0));
+            node.process(cx, &mut vector, next);
+            vector
+        });
+        self.forward(node);
+        self.flush_emitted(node);
+        let end = clock::now();
+        self.calls.add(node, 1);
+        self.vectors.add(node, count as u64);
+        self.clocks.add(node, end.wrapping_sub(now));
+        end
+    }
+
+    /// Calls a node with its context. What it emits stays in `emitted`.
+    #[inline]
+    fn call<R>(
+        &mut self,
+        node: usize,
+        now: u64,
+        act: impl FnOnce(&mut dyn Node, &mut Context<'_>, &mut [Next; VECTOR]) -> R,
+    ) -> R {
+        let mut cx = Context {
+            frames: &self.frames,
+            pool: &mut self.pool,
+            tables: &self.tables,
+            now,
+            transmit: &mut self.transmit,
+            emitted: &mut self.emitted,
+            reason_base: self.shape.reason_bases[node],
+            event_base: self.shape.event_bases[node],
+            events: &mut self.events,
+            created: 0,
+        };
+        let result = act(&mut *self.nodes[node], &mut cx, &mut self.next);
+        let created = cx.created;
+        if created != 0 {
+            self.created.add(node, created);
+        }
+        self.held.set(node, self.nodes[node].held() as u64);
+        result
+    }
+
+    /// Moves what the node emitted along its arcs; behind the vector, so that a first fragment stays first.
+    #[inline]
+    fn flush_emitted(&mut self, node: usize) {
+        for (next, packet) in self.emitted.drain(..) {
+            let target = usize::from(self.shape.arcs[node][usize::from(next.0)]);
+            self.pending[target].push(packet);
+            self.ready |= 1 << target;
+        }
+    }
+
+    /// Moves the processed vector along the arcs that the node chose.
+    #[inline]
+    fn forward(&mut self, node: usize) {
+        let count = self.vector.len();
+        let Some(first) = self.next[..count].first().copied() else {
+            return; // the node took everything
+        };
+        let arcs = &self.shape.arcs[node];
+        // No early exit, so that the compiler compares 32 at a time.
+        if self.next[..count].iter().fold(0, |differ, next| differ | (next.0 ^ first.0)) == 0 {
+            if first == Next::TAKEN {
+                self.vector.clear();
+                return;
+            }
+            let target = usize::from(arcs[usize::from(first.0)]);
+            let pending = &mut self.pending[target];
+            if pending.is_empty() {
+                std::mem::swap(pending, &mut self.vector);
+            } else {
+                pending.append(&mut self.vector);
+            }
+            self.ready |= 1 << target;
+            return;
+        }
+        let mut packets = self.vector.drain(..);
+        let mut at = 0;
+        while at < count {
+            let next = self.next[at];
+            let run = self.next[at..count].iter().take_while(|other| **other == next).count();
+            if next == Next::TAKEN {
+                packets.by_ref().take(run).for_each(|hole| debug_assert!(hole.is_hole()));
+            } else {
+                let target = usize::from(arcs[usize::from(next.0)]);
+                self.pending[target].extend(packets.by_ref().take(run));
+                self.ready |= 1 << target;
+            }
+            at += run;
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `ethernet-input`: where received packets enter the graph.
+//!
+//! Counts what each port received (`/if/rx`, `/if/ip4`) and sends IPv4 that is addressed to the port's MAC to `ip4-input`.
+//! What is the kernel's (ARP, group addresses, everything that is not IPv4) was passed to it by the XDP program and is not seen here, except
+//! on ports without one (captures, memory).
+//!
+//! * arcs: `ip4-input`
+//! * drops: [`Drop`]
+
+use strum::VariantNames;
+use weir_stats::{CombinedRow, Error, SimpleRow};
+
+use crate::{
+    node::{Context, Next, Node, Registration, Workbench},
+    packet::Packet,
+    ports::MAX_PORTS,
+    wire::ethernet::{self, Ethernet},
+};
+
+/// Why this node drops a packet.
+#[derive(Clone, Copy, Debug, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
+#[repr(u16)]
+pub enum Drop {
+    /// Shorter than an Ethernet header.
+    TooShort,
+    /// Another host's MAC address: a switch flooded it, or the port is promiscuous.
+    NotOurMac,
+    /// A group address: the kernel's, on ports with an XDP program.
+    GroupAddress,
+    /// Not IPv4: the kernel's, on ports with an XDP program.
+    NotIp4,
+}
+
+/// This node's entry in the list of nodes.
+pub const REGISTRATION: Registration = Registration {
+    name: "ethernet-input",
+    next: &["ip4-input"],
+    reasons: Drop::VARIANTS,
+    events: &[],
+    create,
+};
+
+struct EthernetInput {
+    rx: CombinedRow,
+    ip4: SimpleRow,
+}
+
+fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
+    let ports = bench.tables.ports.count();
+    Ok(Box::new(EthernetInput {
+        rx: bench.counters.combined_row("/if/rx", ports, MAX_PORTS, bench.row)?,
+        ip4: bench.counters.simple_row("/if/ip4", ports, MAX_PORTS, bench.row)?,
+    }))
+}
+
+/// How many packets ahead the header is fetched: a miss to memory takes as long as some eight packets' work here.
+const PREFETCH: usize = 8;
+
+impl Node for EthernetInput {
+    fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
+        let mut port = packets.first().map_or(0, |packet| packet.rx_port);
+        let mut mac = cx.tables.ports.mac(port);
+        let (mut count, mut ip4, mut bytes) = (0u64, 0u64, 0u64);
+        for at in 0..packets.len() {
+            if let Some(ahead) = packets.get(at + PREFETCH) {
+                cx.frames.prefetch(ahead);
+            }
+            let packet = &mut packets[at];
+            if packet.rx_port != port {
+                self.rx.add(usize::from(port), count, bytes);
+                self.ip4.add(usize::from(port), ip4);
+                (count, ip4, bytes) = (0, 0, 0);
+                port = packet.rx_port;
+                mac = cx.tables.ports.mac(port);
+            }
+            count += 1;
+            bytes += u64::from(packet.len());
+            let reason = match Ethernet::new(cx.frames.bytes(packet)) {
+                Some(header) if header.destination() == mac && header.ethertype() == ethernet::IPV4 => {
+                    ip4 += 1;
+                    packet.l3 = ethernet::LENGTH as u8;
+                    continue;
+                }
+                None => Drop::TooShort,
+                Some(header) if header.ethertype() != ethernet::IPV4 => Drop::NotIp4,
+                Some(header) if header.is_group() => Drop::GroupAddress,
+                Some(_) => Drop::NotOurMac,
+            };
+            next[at] = cx.drop(packet, reason as u16);
+        }
+        self.rx.add(usize::from(port), count, bytes);
+        self.ip4.add(usize::from(port), ip4);
+    }
+}

@@ -1,0 +1,202 @@
+//! `glean`: packets whose next hop's MAC address is not known yet.
+//!
+//! Asks the control thread, which asks the kernel, to find the neighbour, and holds the first few packets for it. Once the tables know the
+//! neighbour they go back to `ip4-lookup`; if it does not answer in time their senders are told (host unreachable, RFC 1812 §5.2.7.1).
+//!
+//! Bounded: so many neighbours, so many packets for each; a scan of an empty network can't hold more. A set of slots that is full of
+//! unanswered neighbours refuses new ones until the oldest time out.
+//!
+//! * arcs: `ip4-lookup`, `ip4-icmp-error`
+//! * drops: [`Drop`]
+
+use crossbeam_channel::Sender;
+use strum::VariantNames;
+use weir_stats::Error;
+
+use crate::{
+    adjacency::AdjacencyKind,
+    node::{Context, Next, Node, Registration, Request, Workbench},
+    packet::{Packet, PortIndex},
+    wire::icmp4,
+};
+
+/// Why this node drops a packet.
+#[derive(Clone, Copy, Debug, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
+#[repr(u16)]
+pub enum Drop {
+    /// The neighbour did not answer in time.
+    Unresolved,
+    /// As many packets as may wait for one neighbour are waiting.
+    QueueFull,
+    /// As many neighbours as can be waited for are being waited for.
+    TableFull,
+    /// The next hop went away meanwhile.
+    NextHopGone,
+    /// weir is leaving.
+    Shutdown,
+}
+
+/// This node's entry in the list of nodes.
+pub const REGISTRATION: Registration = Registration {
+    name: "glean",
+    next: &["ip4-lookup", "ip4-icmp-error"],
+    reasons: Drop::VARIANTS,
+    events: &[],
+    create,
+};
+
+const LOOKUP: Next = Next::arc(0);
+const ICMP_ERROR: Next = Next::arc(1);
+
+/// Neighbours that can be waited for at once: sets × ways. More would let a scan hold more frames, fewer would let one starve real neighbours.
+const SETS: usize = 64;
+const WAYS: usize = 4;
+/// Packets that wait for one neighbour (Linux: unres_qlen_bytes holds some 100; a router that answers within milliseconds needs few).
+const DEPTH: usize = 4;
+/// How long a neighbour may take: the kernel asks three times, a second apart (mcast_solicit, retrans_time_ms).
+const TIMEOUT_SECONDS: u64 = 3;
+/// How often held packets' next hops are looked at, a second.
+const POLLS_PER_SECOND: u64 = 1000;
+
+/// One neighbour that is being waited for.
+#[derive(Default)]
+struct Waiting {
+    port: PortIndex,
+    address: u32,
+    /// When to give up; 0: the slot is free.
+    until: u64,
+    packets: [Option<Packet>; DEPTH],
+}
+
+struct Glean {
+    slots: Vec<Waiting>,
+    /// Numbers of the slots in use, in no order.
+    used: Vec<usize>,
+    held: usize,
+    next_poll: u64,
+    hz: u64,
+    seed: u64,
+    requests: Sender<Request>,
+}
+
+fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
+    Ok(Box::new(Glean {
+        slots: (0..SETS * WAYS).map(|_| Waiting::default()).collect(),
+        used: Vec::with_capacity(SETS * WAYS),
+        held: 0,
+        next_poll: 0,
+        hz: bench.clock.hz(),
+        seed: bench.seed,
+        requests: bench.requests.clone(),
+    }))
+}
+
+impl Glean {
+    /// The slot of a neighbour, a new one if need be; `None` if its set is full.
+    fn slot(&mut self, port: PortIndex, address: u32, now: u64) -> Option<usize> {
+        let key = (u64::from(port) << 32 | u64::from(address)) ^ self.seed;
+        let set = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % SETS * WAYS;
+        let ways = set..set + WAYS;
+        let is_it = |slot: &Waiting| slot.until != 0 && slot.port == port && slot.address == address;
+        if let Some(found) = ways.clone().find(|slot| is_it(&self.slots[*slot])) {
+            return Some(found);
+        }
+        let free = ways.into_iter().find(|slot| self.slots[*slot].until == 0)?;
+        let slot = &mut self.slots[free];
+        (slot.port, slot.address, slot.until) = (port, address, now + TIMEOUT_SECONDS * self.hz);
+        if self.used.is_empty() {
+            self.next_poll = now + self.hz / POLLS_PER_SECOND;
+        }
+        self.used.push(free);
+        // A full channel is a control thread that is busy with as many neighbours: the packets time out, and later ones ask again.
+        let _ = self.requests.try_send(Request::Resolve { port, address });
+        Some(free)
+    }
+
+    fn hold(&mut self, cx: &mut Context<'_>, packet: &mut Packet) -> Next {
+        let adjacency = cx.tables.adjacencies.load(packet.adjacency);
+        let address = match adjacency.kind() {
+            AdjacencyKind::Glean => packet.destination,
+            AdjacencyKind::Incomplete => adjacency.next_hop(),
+            AdjacencyKind::Rewrite => return LOOKUP, // found between the nodes
+            _ => return cx.drop(packet, Drop::NextHopGone as u16),
+        };
+        let Some(slot) = self.slot(adjacency.port(), address, cx.now) else {
+            return cx.drop(packet, Drop::TableFull as u16);
+        };
+        match self.slots[slot].packets.iter_mut().find(|place| place.is_none()) {
+            Some(place) => {
+                *place = Some(packet.take());
+                self.held += 1;
+                Next::TAKEN
+            }
+            None => cx.drop(packet, Drop::QueueFull as u16),
+        }
+    }
+
+    /// `true` once a packet that waits in the slot would find its way.
+    fn is_resolved(&self, cx: &Context<'_>, slot: usize) -> bool {
+        let Some(packet) = self.slots[slot].packets.iter().flatten().next() else { return false };
+        let leaf = cx.tables.fib.lookup(packet.destination);
+        // Among several next hops only the one that was waited for counts; another may lead elsewhere.
+        let adjacency = cx.tables.adjacencies.load(leaf.adjacency().unwrap_or(packet.adjacency));
+        !matches!(adjacency.kind(), AdjacencyKind::Glean | AdjacencyKind::Incomplete)
+    }
+
+    /// Frees a slot and sends its packets on: to be looked up again, or to be dropped for a reason.
+    fn empty(&mut self, cx: &mut Context<'_>, slot: usize, reason: Option<Drop>) {
+        self.slots[slot].until = 0;
+        for place in 0..DEPTH {
+            let Some(mut packet) = self.slots[slot].packets[place].take() else { continue };
+            self.held -= 1;
+            let next = match reason {
+                None => LOOKUP,
+                Some(Drop::Unresolved) => {
+                    cx.icmp_error(&mut packet, Drop::Unresolved as u16, icmp4::HOST_UNREACHABLE, ICMP_ERROR)
+                }
+                Some(reason) => cx.drop(&mut packet, reason as u16),
+            };
+            cx.emit(next, packet);
+        }
+    }
+}
+
+impl Node for Glean {
+    fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
+        for (packet, next) in packets.iter_mut().zip(next) {
+            *next = self.hold(cx, packet);
+        }
+    }
+
+    fn release(&mut self, cx: &mut Context<'_>) {
+        self.next_poll = cx.now + self.hz / POLLS_PER_SECOND;
+        let mut at = 0;
+        while let Some(slot) = self.used.get(at).copied() {
+            let reason = if self.is_resolved(cx, slot) {
+                None
+            } else if self.slots[slot].until <= cx.now {
+                Some(Drop::Unresolved)
+            } else {
+                at += 1;
+                continue;
+            };
+            self.used.swap_remove(at);
+            self.empty(cx, slot, reason);
+        }
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        (!self.used.is_empty()).then_some(self.next_poll)
+    }
+
+    fn held(&self) -> usize {
+        self.held
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        while let Some(slot) = self.used.pop() {
+            self.empty(cx, slot, Some(Drop::Shutdown));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The stages of the graph, one file each.
+//!
+//! To add one: write its file beside these, name it here, and add its line to [`REGISTRATIONS`].
+
+use crate::node::Registration;
+
+pub mod drop;
+pub mod ethernet_input;
+pub mod glean;
+pub mod ip4_fragment;
+pub mod ip4_icmp_error;
+pub mod ip4_input;
+pub mod ip4_lookup;
+pub mod ip4_options;
+pub mod ip4_rewrite;
+pub mod tx;
+
+/// All nodes, in the order of a packet's life. The first one is where received packets enter.
+pub static REGISTRATIONS: &[Registration] = &[
+    ethernet_input::REGISTRATION,
+    ip4_input::REGISTRATION,
+    ip4_lookup::REGISTRATION,
+    ip4_rewrite::REGISTRATION,
+    ip4_options::REGISTRATION,
+    glean::REGISTRATION,
+    ip4_fragment::REGISTRATION,
+    ip4_icmp_error::REGISTRATION,
+    tx::REGISTRATION,
+    drop::REGISTRATION,
+];

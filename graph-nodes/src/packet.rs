@@ -1,0 +1,179 @@
+//! A packet on its way through the graph: 32 bytes that own one frame.
+//!
+//! ```text
+//!  0        4      6    8           10   11     12      14     16      18     20         24            28         32
+//!  ├─frame──┼start─┼len─┼l3─┼flags──┼reason─────┼rx_port┼tx_port┼icmp──┼trace─┼adjacency─┼destination──┼word──────┤
+//! ```
+//! A `Packet` is moved, never copied or cloned: whoever holds it owns the frame's bytes, and whoever gives it up returns the
+//! frame to a [`FramePool`](crate::frames::FramePool) or to a port. What a node has read from the header once (destination,
+//! header offset) travels here, so that later nodes need not touch the frame again.
+
+use crate::adjacency::AdjacencyIndex;
+
+/// A port's index: its place in the configuration, the same in every worker and in the segment's `/if/names`.
+pub type PortIndex = u16;
+
+/// Bits of [`Packet::flags`].
+pub mod flags {
+    /// IPv4 options have been processed (record route and timestamp are written once only).
+    pub const OPTIONS_DONE: u8 = 1 << 0;
+    /// weir made this packet (an ICMP error): never answered with another error.
+    pub const CREATED: u8 = 1 << 1;
+}
+
+/// Why a packet is dropped: an index into the graph's list of all nodes' reasons, in registration order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonIndex(pub(crate) u16);
+
+impl ReasonIndex {
+    /// Its column in `/node/errors`.
+    pub fn column(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// The ICMP error that a packet asks for, when a node sends it to `ip4-icmp-error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// ICMP type (RFC 792).
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// The second word of the ICMP header, host order: next-hop MTU (RFC 1191) or pointer << 24 (RFC 792), otherwise 0.
+    pub word: u32,
+}
+
+/// One packet: a frame, where the packet lies in it, and what the graph knows about it.
+#[derive(Debug)]
+#[repr(C, align(32))]
+#[must_use = "a packet that is dropped leaks its frame: send it, hold it, or give it back to the pool"]
+pub struct Packet {
+    frame: u32,
+    start: u16,
+    len: u16,
+    /// Bytes from the packet's start to its network header.
+    pub l3: u8,
+    /// See [`flags`].
+    pub flags: u8,
+    pub(crate) reason: ReasonIndex,
+    /// The port that the packet came in on.
+    pub rx_port: PortIndex,
+    /// The port that it is to leave by; valid from `ip4-rewrite` on.
+    pub tx_port: PortIndex,
+    icmp: u16,
+    /// Number of this packet in the running trace, 0 = not traced.
+    pub(crate) trace: u16,
+    /// The next hop; valid from `ip4-lookup` on.
+    pub adjacency: AdjacencyIndex,
+    /// IPv4 destination address, host order; valid from `ip4-input` on.
+    pub destination: u32,
+    /// Scratch word of one node and its successor: the second ICMP word on the way to `ip4-icmp-error`.
+    word: u32,
+}
+
+const _: () = assert!(size_of::<Packet>() == 32);
+
+/// The frame number of no frame: what is left behind where a packet was taken from a vector.
+const HOLE: u32 = u32::MAX;
+
+impl Packet {
+    /// Used by [`Frames`](crate::frames::Frames), which proves that `frame` is owned and that start and length lie inside it.
+    #[inline(always)]
+    pub(crate) fn new(frame: u32, start: u16, len: u16, rx_port: PortIndex) -> Packet {
+        Packet {
+            frame,
+            start,
+            len,
+            l3: 0,
+            flags: 0,
+            reason: ReasonIndex(0),
+            rx_port,
+            tx_port: 0,
+            icmp: 0,
+            trace: 0,
+            adjacency: AdjacencyIndex::default(),
+            destination: 0,
+            word: 0,
+        }
+    }
+
+    /// Takes the packet out of a vector that is being processed and leaves a hole, which the dispatcher skips. The node
+    /// must answer [`Next::TAKEN`](crate::node::Next::TAKEN) for that place.
+    #[inline(always)]
+    pub fn take(&mut self) -> Packet {
+        std::mem::replace(self, Packet::new(HOLE, 0, 0, 0))
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_hole(&self) -> bool {
+        self.frame == HOLE
+    }
+
+    /// Gives the packet up; its frame's number is all that is left.
+    #[inline(always)]
+    pub(crate) fn into_frame(self) -> u32 {
+        let Packet { frame, .. } = self;
+        frame
+    }
+
+    /// Number of the UMEM frame that holds the packet.
+    #[inline(always)]
+    pub fn frame(&self) -> u32 {
+        self.frame
+    }
+
+    /// Offset of the packet's first byte in its frame.
+    #[inline(always)]
+    pub fn start(&self) -> u16 {
+        self.start
+    }
+
+    /// Bytes of the packet, from its Ethernet header on, without the frame check sequence.
+    #[inline(always)]
+    pub fn len(&self) -> u16 {
+        self.len
+    }
+
+    /// A packet of no bytes.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Cuts the packet's tail; a longer `len` changes nothing.
+    #[inline(always)]
+    pub fn truncate(&mut self, len: u16) {
+        self.len = self.len.min(len);
+    }
+
+    /// Sets the ICMP error that `ip4-icmp-error` will send about this packet.
+    #[inline]
+    pub(crate) fn set_icmp(&mut self, error: IcmpError) {
+        self.icmp = u16::from_be_bytes([error.kind, error.code]);
+        self.word = error.word;
+    }
+
+    /// The ICMP error that this packet asks for.
+    #[inline]
+    pub(crate) fn icmp(&self) -> IcmpError {
+        let [kind, code] = self.icmp.to_be_bytes();
+        IcmpError { kind, code, word: self.word }
+    }
+
+    /// Takes on what a packet that this one was made from knows: header offset, marks, ports, next hop, destination, trace.
+    pub(crate) fn inherit(&mut self, from: &Packet) {
+        let Packet { frame, start, len, .. } = *self;
+        *self = Packet { frame, start, len, ..*from };
+    }
+
+    /// Lets the trace that follows `from` follow this packet too.
+    pub(crate) fn trace_with(&mut self, from: &Packet) {
+        self.trace = from.trace;
+    }
+
+    /// `true` while the packet is followed by a trace.
+    #[inline(always)]
+    pub fn is_traced(&self) -> bool {
+        self.trace != 0
+    }
+}
