@@ -48,8 +48,6 @@ impl AdjacencyIndex {
     pub const LOCAL: Self = Self(3);
     /// The route leaves by a device that is not a port of weir: answered like [`Self::UNREACHABLE`], counted apart.
     pub const NO_PORT: Self = Self(4);
-    /// Out of a device that weir does not drive: no packet can go there. Answered with "network unreachable".
-    pub const NO_PORT: Self = Self(4);
     /// The greatest index that fits a FIB leaf.
     pub const MAX: Self = Self((1 << 24) - 1);
 
@@ -68,12 +66,6 @@ impl AdjacencyIndex {
     #[inline]
     pub(crate) const fn from_low_bits(word: u32) -> Self {
         Self(word & Self::MAX.0)
-    }
-
-    /// One of the well-known numbers above: no next hop.
-    #[inline]
-    pub const fn is_special(self) -> bool {
-        self.0 <= Self::NO_PORT.0
     }
 
     /// The number.

@@ -140,7 +140,8 @@ impl Glean {
         let Some(packet) = self.slots[slot].packets.iter().flatten().next() else { return false };
         let leaf = cx.tables.fib.lookup(packet.destination);
         // Among several next hops only the one that was waited for counts; another may lead elsewhere.
-        let adjacency = cx.tables.adjacencies.load(leaf.adjacency().unwrap_or(packet.adjacency));
+        let adjacency =
+            cx.tables.adjacencies.load(if leaf.is_multipath() { packet.adjacency } else { leaf.adjacency() });
         !matches!(adjacency.kind(), AdjacencyKind::Glean | AdjacencyKind::Incomplete)
     }
 

@@ -96,18 +96,16 @@ impl Node for Ip4Lookup {
         let mut leaves = [Leaf::default(); VECTOR];
         for (packet, leaf) in packets.iter().zip(&mut leaves) {
             *leaf = fib.lookup(packet.destination);
-            self.routes.prefetch(leaf.route().as_u32() as usize);
+            self.routes.prefetch(leaf.route() as usize);
         }
         for ((packet, leaf), next) in packets.iter_mut().zip(leaves).zip(next) {
-            let adjacency = leaf.adjacency().unwrap_or_else(|| {
+            let adjacency = if leaf.is_multipath() {
                 let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
                 fib.resolve(leaf, flow_hash(datagram, self.seed))
-            });
-            self.routes.add(
-                leaf.route().as_u32() as usize,
-                1,
-                u64::from(packet.len()) - u64::from(packet.l3),
-            );
+            } else {
+                leaf.adjacency()
+            };
+            self.routes.add(leaf.route() as usize, 1, u64::from(packet.len()) - u64::from(packet.l3));
             packet.adjacency = adjacency;
             if adjacency.is_special() {
                 *next = refuse(cx, packet);
