@@ -42,7 +42,6 @@ const NEEDS: &[(&str, Provides)] = &[
     ("iproute2", Provides::Program("ip")),
     ("ethtool", Provides::Program("ethtool")),
     ("iputils-ping", Provides::Program("ping")),
-    ("iperf3", Provides::Program("iperf3")),
     ("python3-venv", Provides::PythonVenv),
 ];
 
