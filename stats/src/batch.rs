@@ -232,7 +232,9 @@ impl<'s> Batch<'s> {
         let record = entry_size / WORD;
         // Each row's records fill whole lines, so that no two rows share one: record * step is a multiple of LINE.
         let step = LINE >> record.trailing_zeros().min(LINE.trailing_zeros());
-        let records = entries.checked_next_multiple_of(step).ok_or_else(too_large)?;
+        // One record more than asked for: a reader cannot trust the slot that is written next.
+        let records = entries.checked_add(1).and_then(|entries| entries.checked_next_multiple_of(step));
+        let records = records.ok_or_else(too_large)?;
         let shape =
             Shape::Ring { threads: self.segment.rows, records, record, schema: schema.len().div_ceil(WORD) };
         // Checked before anything is allocated: offsets in a ring are 32-bit numbers of bytes.

@@ -241,7 +241,7 @@ impl Ring {
         self.taken.len()
     }
 
-    /// How many records each row keeps: at least what was asked for.
+    /// How many records each row has room for: more than was asked for.
     pub fn records(&self) -> usize {
         self.block.capacity()
     }

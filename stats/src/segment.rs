@@ -20,7 +20,7 @@ use crate::rows::{Scalar, SimpleRow};
 use crate::words::Area;
 
 /// How a segment is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Address space in bytes. Only what is written costs memory, so the default (64 GiB) is far more than is needed.
     /// Lower: registrations are refused sooner. Higher: nothing, until a reader's own address space is limited.

@@ -1,0 +1,422 @@
+//! A reader: maps a segment, and copies values out of it without ever making its writer wait.
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memmap2::MmapOptions;
+use rustix::fs::SealFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, connect, recvmsg, sockopt,
+};
+
+use crate::decode::{Decoder, begin, unchanged};
+use crate::error::ReadError;
+use crate::layout::{HEADER_EPOCH, HEADER_VERSION, HEADER_WORDS, Kind, VERSION, WORD};
+use crate::protocol::Memory;
+use crate::segment::{Segment, monotonic_nanoseconds, start_ticks};
+use crate::server::seqpacket;
+use crate::value::{Entry, Value};
+use crate::words::Area;
+
+/// How long to wait for a server's answer, as VPP's clients do.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
+/// How often a read is tried while the segment changes under it. Changes are rare; a writer that changes the segment
+/// without a pause makes readers fail instead of making them wait for ever.
+const ATTEMPTS: u32 = 200;
+
+/// From this attempt on there is a pause before each one.
+const PATIENCE: u32 = 8;
+
+/// The pause between attempts. With [`ATTEMPTS`] it bounds the wait to some 100 ms.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// What a value may take at least, whatever part of the segment is really there: sparse segments may show columns that
+/// nobody has counted in yet.
+const FLOOR: u64 = 64 << 20;
+
+/// A segment, mapped to be read.
+#[derive(Debug)]
+pub struct Reader {
+    area: Arc<Area>,
+    /// The file, whose real size bounds what a value may take.
+    file: Option<OwnedFd>,
+}
+
+/// All that was wanted of a segment, at one moment of its structure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The epoch.
+    pub epoch: u64,
+    /// The entries and what they held, in the directory's order.
+    pub values: Vec<(Entry, Value)>,
+}
+
+/// What is known of a segment's writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// Its heart beat less than 3 s ago.
+    Live,
+    /// Its process is there, but its heart last beat so long ago.
+    Stuck(Duration),
+    /// There is no such process (as far as this one can see), and its heart last beat so long ago.
+    Dead(Duration),
+    /// The segment does not say who writes it: it is not weir's.
+    Unknown,
+}
+
+/// A heart that has not beaten for so long is stuck: three times the slowest allowed beat.
+const SILENCE: Duration = Duration::from_secs(3);
+
+impl Reader {
+    /// Asks the server at `path` for its segment, and maps it.
+    pub fn connect(path: impl AsRef<Path>) -> Result<Reader, ReadError> {
+        let path = path.as_ref();
+        let refused = |errno: Errno| ReadError::Connect { path: path.to_owned(), source: errno.into() };
+        let answer = |reason: String| ReadError::Handshake { path: path.to_owned(), reason };
+        let socket = seqpacket().map_err(refused)?;
+        for timeout in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
+            sockopt::set_socket_timeout(&socket, timeout, Some(HANDSHAKE)).map_err(refused)?;
+        }
+        connect(&socket, &SocketAddrUnix::new(path).map_err(refused)?).map_err(refused)?;
+
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        // Some servers send a byte along.
+        let mut byte = [0];
+        let result =
+            recvmsg(&socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC);
+        match result {
+            Ok(_) => {}
+            Err(Errno::AGAIN) => return Err(answer("it was silent for a second".to_owned())),
+            Err(errno) => return Err(answer(errno.to_string())),
+        }
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Reader::open_fd(descriptor.ok_or_else(|| answer("it sent no descriptor".to_owned()))?)
+    }
+
+    /// Maps the segment behind a descriptor. It must be sealed against shrinking: otherwise whoever has it could kill
+    /// this process by cutting it.
+    pub fn open_fd(descriptor: OwnedFd) -> Result<Reader, ReadError> {
+        let map = |source: io::Error| ReadError::Map { source };
+        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| ReadError::NotSealed)?;
+        if !seals.contains(SealFlags::SHRINK) {
+            return Err(ReadError::NotSealed);
+        }
+        let size = rustix::fs::fstat(&descriptor).map_err(|errno| map(errno.into()))?.st_size;
+        let length = usize::try_from(size).map_err(|_| ReadError::Damaged { what: "its size" })?;
+        if length / WORD < HEADER_WORDS {
+            return Err(ReadError::Damaged { what: "it is shorter than its header" });
+        }
+        let mapping = MmapOptions::new().len(length).map_raw_read_only(&descriptor).map_err(map)?;
+        let area = Area::mapped(mapping, false).ok_or(ReadError::Damaged { what: "its size" })?;
+        Reader::over(Arc::new(area), Some(descriptor))
+    }
+
+    /// A reader in the writer's own process, over the same memory; also for a segment in ordinary memory.
+    pub fn of(segment: &Segment) -> Result<Reader, ReadError> {
+        Reader::over(Arc::clone(&segment.area), None)
+    }
+
+    /// A reader over a copy of a segment's bytes: a saved one, or anything that claims to be one.
+    pub fn from_image(image: &[u8]) -> Result<Reader, ReadError> {
+        let (words, _) = image.as_chunks::<WORD>();
+        let area = Area::heap(words.len());
+        for (at, word) in words.iter().enumerate() {
+            area.store(at, u64::from_le_bytes(*word));
+        }
+        Reader::over(Arc::new(area), None)
+    }
+
+    /// The epoch: it moves whenever an entry, a name or a vector's length changes, and never otherwise.
+    pub fn epoch(&self) -> u64 {
+        self.area.load(HEADER_EPOCH).unwrap_or(0)
+    }
+
+    /// The writer's heartbeat, which grows at least once a second while it lives.
+    pub fn heartbeat(&self) -> Result<u64, ReadError> {
+        // By its position, as all clients find it.
+        let heart = self.attempt(|decoder, _| {
+            let raw =
+                decoder.directory()?.raw(0)?.ok_or(ReadError::Damaged { what: "it has no heartbeat" })?;
+            decoder.value(raw)
+        })?;
+        match heart {
+            Value::Scalar(beats) | Value::Gauge(beats) => Ok(beats),
+            _ => Err(ReadError::Damaged { what: "its first entry is not its heartbeat" }),
+        }
+    }
+
+    /// How long ago the writer's heart last beat; `None` if the segment does not say.
+    pub fn age(&self) -> Result<Option<Duration>, ReadError> {
+        let [at] = self.numbers(["/sys/heartbeat_ns"])?;
+        Ok(at.map(since))
+    }
+
+    /// What is known of the writer.
+    pub fn liveness(&self) -> Result<Liveness, ReadError> {
+        let numbers = self.numbers(["/sys/heartbeat_ns", "/sys/pid", "/sys/pid_start_ticks"])?;
+        let [Some(at), Some(pid), Some(ticks)] = numbers else { return Ok(Liveness::Unknown) };
+        let age = since(at);
+        Ok(if age < SILENCE {
+            Liveness::Live
+        } else if start_ticks(pid) == Some(ticks) {
+            Liveness::Stuck(age)
+        } else {
+            Liveness::Dead(age)
+        })
+    }
+
+    /// All entries, in the directory's order.
+    pub fn list(&self) -> Result<Vec<Entry>, ReadError> {
+        self.attempt(|decoder, epoch| decoder.directory()?.entries(epoch))
+    }
+
+    /// The entry with this path, if there is one.
+    pub fn find(&self, name: &str) -> Result<Option<Entry>, ReadError> {
+        Ok(self.list()?.into_iter().find(|entry| entry.name == name))
+    }
+
+    /// An entry's value. Fails with [`ReadError::Stale`] when another entry has taken its place.
+    pub fn read(&self, entry: &Entry) -> Result<Value, ReadError> {
+        self.attempt(|decoder, epoch| decoder.value(decoder.directory()?.entry(entry, epoch)?))
+    }
+
+    /// The values of all entries that are wanted, at one epoch. The numbers themselves go on being counted while they
+    /// are read.
+    pub fn snapshot(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Snapshot, ReadError> {
+        self.attempt(|decoder, epoch| {
+            let directory = decoder.directory()?;
+            let entries = directory.entries(epoch)?.into_iter().filter(&wanted);
+            let values = entries.map(|entry| {
+                let value = decoder.value(directory.entry(&entry, epoch)?)?;
+                Ok((entry, value))
+            });
+            Ok(Snapshot { epoch, values: values.collect::<Result<_, ReadError>>()? })
+        })
+    }
+
+    fn over(area: Arc<Area>, file: Option<OwnedFd>) -> Result<Reader, ReadError> {
+        match area.load(HEADER_VERSION) {
+            _ if area.words() < HEADER_WORDS => {
+                Err(ReadError::Damaged { what: "it is shorter than its header" })
+            }
+            Some(VERSION) => Ok(Reader { area, file }),
+            version => Err(ReadError::Version { version: version.unwrap_or(0) }),
+        }
+    }
+
+    /// Scalars and gauges by their paths.
+    fn numbers<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], ReadError> {
+        let wanted = |entry: &Entry| {
+            matches!(entry.kind, Kind::Scalar | Kind::Gauge) && names.contains(&entry.name.as_str())
+        };
+        let found = self.snapshot(wanted)?.values;
+        Ok(names.map(|name| {
+            found.iter().find(|(entry, _)| entry.name == name).and_then(|(_, value)| match value {
+                Value::Scalar(number) | Value::Gauge(number) => Some(*number),
+                _ => None,
+            })
+        }))
+    }
+
+    /// Reads until nothing changed meanwhile. What went wrong while something changed does not count.
+    fn attempt<T>(
+        &self,
+        read: impl Fn(&Decoder<'_, Area>, u64) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let limit = self.limit();
+        let mut locked = false;
+        for attempt in 0..ATTEMPTS {
+            if attempt >= PATIENCE {
+                std::thread::sleep(PAUSE);
+            }
+            let Some(epoch) = begin(&*self.area) else {
+                locked = true;
+                continue;
+            };
+            locked = false;
+            let result = Decoder::new(&*self.area, limit).and_then(|decoder| read(&decoder, epoch));
+            if unchanged(&*self.area, epoch) {
+                return result;
+            }
+        }
+        Err(if locked { ReadError::Locked } else { ReadError::Busy { attempts: ATTEMPTS } })
+    }
+
+    /// Bytes that one read may take: what is really in the segment, some times over for a copy's own overhead.
+    fn limit(&self) -> u64 {
+        let size = (self.area.words() * WORD) as u64;
+        let file = self.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok());
+        // st_blocks is in units of 512 bytes, whatever the file system.
+        let real = file.map_or(size, |stat| u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
+        size.min(real.max(FLOOR)).saturating_mul(4)
+    }
+}
+
+/// How long ago a moment of the machine's monotonic clock was.
+fn since(nanoseconds: u64) -> Duration {
+    Duration::from_nanos(monotonic_nanoseconds().saturating_sub(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::layout::{ENTRY_WORDS, HEADER_DIRECTORY, HEADER_IN_PROGRESS};
+    use crate::{Bins, Options, Pair, RingRecordsRow};
+
+    fn segment() -> Segment {
+        Segment::in_heap(Options { size: 1 << 20, workers: 1, grace: Duration::ZERO }).unwrap()
+    }
+
+    fn value(reader: &Reader, name: &str) -> Value {
+        reader.read(&reader.find(name).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_kind_is_read_as_it_was_written() {
+        let mut segment = segment();
+        let (mut simple, mut combined, mut histogram, mut names, mut ring) = segment
+            .register(|batch| {
+                batch.gauge("/gauge", 5)?;
+                let simple = batch.simple("/simple", 2, 4)?;
+                let combined = batch.combined("/combined", 2, 4)?;
+                batch.symlink("/links/simple", simple.id(), 1)?;
+                batch.symlink("/links/combined", combined.id(), 0)?;
+                let mut names = batch.names("/names", 4)?;
+                batch.set_name(&mut names, 2, "two")?;
+                let histogram = batch.histogram("/histogram", 3, 4)?;
+                Ok((simple, combined, histogram, names, batch.ring("/ring", 16, 4, b"two words")?))
+            })
+            .unwrap();
+        let reader = Reader::of(&segment).unwrap();
+        let mut row = simple.take_row(1).unwrap();
+        row.add(1, 7);
+        combined.take_row(0).unwrap().add(0, 1, 60);
+        histogram.take_row(0).unwrap().record(20);
+        let mut records = ring.take_row(1).unwrap();
+        for number in 0..20_u64 {
+            records.push(&number.to_le_bytes());
+        }
+
+        assert_eq!(value(&reader, "/gauge"), Value::Gauge(5));
+        assert_eq!(value(&reader, "/simple"), Value::Simple(vec![vec![0, 0], vec![0, 7]]));
+        let pair = |packets, bytes| Pair { packets, bytes };
+        let pairs = vec![vec![pair(1, 60), pair(0, 0)], vec![pair(0, 0); 2]];
+        assert_eq!(value(&reader, "/combined"), Value::Combined(pairs));
+        let Value::Symlink { target, column, value: linked } = value(&reader, "/links/simple") else {
+            panic!()
+        };
+        assert_eq!((target, column), (simple.id().index(), 1));
+        assert_eq!(*linked, Value::Simple(vec![vec![0], vec![7]]));
+        let Value::Symlink { value: linked, .. } = value(&reader, "/links/combined") else { panic!() };
+        assert_eq!(*linked, Value::Combined(vec![vec![pair(1, 60)], vec![pair(0, 0)]]));
+        assert_eq!(value(&reader, "/names"), Value::Names(["", "", "two"].map(str::to_owned).to_vec()));
+        let bins = |counts: [u64; 4]| Bins { min_exp: 3, counts: counts.to_vec() };
+        assert_eq!(value(&reader, "/histogram"), Value::Histogram(vec![bins([0, 1, 0, 0]), bins([0; 4])]));
+        let Value::Ring(found) = value(&reader, "/ring") else { panic!() };
+        assert_eq!((found.entry_size, found.entries, &*found.schema), (16, 8, &b"two words"[..]));
+        let record = |number: u64| [number.to_le_bytes(), [0; 8]].concat();
+        assert_eq!(found.rows[0], RingRecordsRow { first: 0, records: vec![] });
+        assert_eq!(found.rows[1], RingRecordsRow { first: 13, records: (13..20).map(record).collect() });
+
+        let epoch = reader.epoch();
+        segment
+            .register(|batch| {
+                batch.set_name(&mut names, 0, "zero")?;
+                batch.grow_simple(&mut simple, 3)
+            })
+            .unwrap();
+        assert_eq!(reader.epoch(), epoch + 1);
+        row.add(2, 1);
+        assert_eq!(value(&reader, "/simple"), Value::Simple(vec![vec![0, 0, 0], vec![0, 7, 1]]));
+        assert_eq!(value(&reader, "/names"), Value::Names(["zero", "", "two"].map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn an_entry_that_was_replaced_is_stale() {
+        let mut segment = segment();
+        let reader = Reader::of(&segment).unwrap();
+        let gauge = segment.register(|batch| batch.gauge("/a", 1)).unwrap();
+        let listed = reader.find("/a").unwrap().unwrap();
+        segment.register(|batch| batch.gauge("/b", 1)).unwrap();
+        assert_eq!(reader.read(&listed).unwrap(), Value::Gauge(1), "another change does not concern it");
+        segment.register(|batch| batch.remove(gauge.id())).unwrap();
+        assert!(matches!(reader.read(&listed), Err(ReadError::Stale { .. })));
+        assert_eq!(reader.find("/empty/10").unwrap(), None, "free places are not listed");
+        segment.register(|batch| batch.gauge("/c", 2)).unwrap();
+        assert!(matches!(reader.read(&listed), Err(ReadError::Stale { .. })));
+    }
+
+    #[test]
+    fn the_heartbeat_tells_a_live_writer() {
+        let mut segment = segment();
+        let reader = Reader::of(&segment).unwrap();
+        let before = reader.heartbeat().unwrap();
+        segment.beat();
+        assert_eq!(reader.heartbeat().unwrap(), before + 1);
+        assert_eq!(reader.liveness().unwrap(), Liveness::Live);
+        assert!(reader.age().unwrap().unwrap() < Duration::from_secs(2));
+        let dead = Reader::of(&segment).unwrap();
+        let at = reader.find("/sys/heartbeat_ns").unwrap().unwrap();
+        let place =
+            segment.area.load(HEADER_DIRECTORY).unwrap() as usize / WORD + at.index as usize * ENTRY_WORDS;
+        segment.area.store(place + 1, 1);
+        let silent = dead.liveness().unwrap();
+        assert!(matches!(silent, Liveness::Stuck(_)) || cfg!(miri), "this process is there: {silent:?}");
+        let pid = reader.find("/sys/pid_start_ticks").unwrap().unwrap();
+        segment.area.store(place + 1 + (pid.index - at.index) as usize * ENTRY_WORDS, 1);
+        assert!(matches!(dead.liveness().unwrap(), Liveness::Dead(_)), "another process had its number");
+    }
+
+    #[test]
+    fn a_lock_that_is_never_released_is_an_error_in_good_time() {
+        let segment = segment();
+        let reader = Reader::of(&segment).unwrap();
+        segment.area.store(HEADER_IN_PROGRESS, 1);
+        assert!(matches!(reader.list(), Err(ReadError::Locked)));
+    }
+
+    #[test]
+    fn readers_get_a_descriptor_that_they_cannot_write_through() {
+        if cfg!(miri) {
+            return; // no shared memory there
+        }
+        let mut segment = Segment::create(Options::default()).unwrap();
+        let descriptor = segment.fd().unwrap().try_clone_to_owned().unwrap();
+        assert!(MmapOptions::new().len(4096).map_raw(&descriptor).is_err());
+        assert!(rustix::fs::ftruncate(&descriptor, 0).is_err());
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&descriptor.as_fd()));
+        let again = std::fs::File::options().write(true).read(true).open(path);
+        if let Ok(again) = again {
+            assert!(MmapOptions::new().len(4096).map_raw(&again).is_err());
+            assert!(rustix::io::pwrite(&again, &[1], 0).is_err());
+            assert!(rustix::fs::ftruncate(&again, 0).is_err());
+        }
+        let reader = Reader::open_fd(descriptor).unwrap();
+        let mut simple = segment.register(|batch| batch.simple("/a", 1, 1 << 20)).unwrap();
+        simple.take_row(0).unwrap().add(0, 3);
+        assert_eq!(value(&reader, "/a"), Value::Simple(vec![vec![3], vec![0]]));
+        let real = rustix::fs::fstat(segment.fd().unwrap()).unwrap().st_blocks * 512;
+        assert!(real < 1 << 20, "only what was written is there: {real} bytes");
+    }
+
+    #[test]
+    fn what_is_no_segment_is_refused() {
+        assert!(matches!(Reader::from_image(&[]), Err(ReadError::Damaged { .. })));
+        assert!(matches!(Reader::from_image(&[0; 8192]), Err(ReadError::Version { version: 0 })));
+        assert!(
+            matches!(Reader::connect("/nonexistent/socket"), Err(ReadError::Connect { .. })) || cfg!(miri)
+        );
+    }
+}
