@@ -1,1 +1,13 @@
-//! Integration tests.
+//! weir's integration tests: hosts in network namespaces, joined by veths to a router in another, real clients on them.
+//!
+//! The tests are in `tests/`; this library is what they stand on. Everything lives in namespaces that it makes and deletes.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod appliance;
+pub mod clients;
+pub mod counters;
+pub mod frames;
+pub mod lab;
+pub mod namespace;
+pub mod scenario;
+pub mod wire;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{cargo, packages, step, target_dir};
 
-pub fn run(options: &[&str]) -> Result<ExitCode> {
+pub fn run() -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "the demo makes network namespaces and loads an XDP program, which only root may: \
@@ -35,7 +35,6 @@ pub fn run(options: &[&str]) -> Result<ExitCode> {
     }
     let folder = target_dir()?.join("release");
     // Becoming the demo, instead of starting it, leaves one process that hears Ctrl-C and cleans up.
-    let error =
-        Command::new(folder.join("weir-demo")).args(options).env("WEIR_BIN", folder.join("weir")).exec();
+    let error = Command::new(folder.join("weir-demo")).env("WEIR_BIN", folder.join("weir")).exec();
     Err(error).context("cannot start the demo")
 }

@@ -31,7 +31,7 @@ command that does.";
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["demo", ref options @ ..] => demo::run(options),
+        ["demo"] => demo::run(),
         ["test"] => suite::run(),
         ["lint"] => lint::run(),
         ["setup"] => packages::ensure().map(|_| ExitCode::SUCCESS),

@@ -1,0 +1,168 @@
+//! weir itself, run as its users run it: `weir run --config weir.toml` in the router's namespace.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::counters::Counters;
+use crate::lab::Lab;
+
+/// How long weir may take to be ready, or to leave: many times what a debug build needs on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at something that is waited for.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// A running weir.
+#[derive(Debug)]
+pub struct Weir {
+    process: Child,
+    folder: TempDir,
+    /// The segment, mapped: it can still be read after weir is gone.
+    counters: Counters,
+}
+
+impl Weir {
+    /// Starts weir on all of the router's ports with `workers` workers, and waits until it forwards.
+    pub fn start(lab: &Lab, workers: usize) -> Result<Weir> {
+        let folder = tempfile::tempdir()?;
+        let cores = thread::available_parallelism()?.get();
+        // the last cores first, as weir itself chooses
+        let cores: Vec<usize> =
+            (0..workers).map(|worker| (cores - 1).saturating_sub(worker % cores)).collect();
+        let mut config = String::new();
+        for host in &lab.hosts {
+            config += &format!("[[port]]\ndevice = \"{}\"\n\n", host.port);
+        }
+        config += &format!(
+            "[workers]\ncores = {cores:?}\n\n[stats]\nsocket = \"stats.sock\"\n\n[control]\nsocket = \"control.sock\"\n"
+        );
+        let file = folder.path().join("weir.toml");
+        fs::write(&file, config)?;
+
+        let ready = UnixDatagram::bind(folder.path().join("ready.sock"))?;
+        ready.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let log = File::create(folder.path().join("weir.log"))?;
+        let mut process = lab
+            .router
+            .command(program()?)
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("NOTIFY_SOCKET", folder.path().join("ready.sock"))
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let started = Instant::now();
+        let mut message = [0; 4096];
+        loop {
+            if let Ok(length) = ready.recv(&mut message)
+                && String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1")
+            {
+                break;
+            }
+            let said = || fs::read_to_string(folder.path().join("weir.log")).unwrap_or_default();
+            if let Some(status) = process.try_wait()? {
+                bail!("weir left at once ({status}):\n{}", said());
+            }
+            if started.elapsed() > PATIENCE {
+                let _ = process.kill();
+                let _ = process.wait();
+                bail!("weir was not ready within {PATIENCE:?}:\n{}", said());
+            }
+        }
+        let counters = Counters::connect(&folder.path().join("stats.sock"));
+        match counters {
+            Ok(counters) => Ok(Weir { process, folder, counters }),
+            Err(error) => {
+                let _ = process.kill();
+                let _ = process.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// What weir has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Where weir's sockets, its config and its log are.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Asks weir to drain and leave, and checks that it does so without complaint.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.end(Signal::TERM)?;
+        ensure!(status.success(), "weir ended with {status}:\n{}", self.log());
+        Ok(())
+    }
+
+    /// Kills weir, as `kill -9` does.
+    pub fn kill(mut self) -> Result<()> {
+        self.end(Signal::KILL)?;
+        Ok(())
+    }
+
+    /// What weir has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("weir.log")).unwrap_or_default()
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
+        let process =
+            i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("weir has no process")?;
+        kill_process(process, signal)?;
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(asked.elapsed() < PATIENCE, "weir has not left within {PATIENCE:?}:\n{}", self.log());
+            thread::sleep(INTERVAL);
+        }
+    }
+}
+
+impl Drop for Weir {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if thread::panicking() {
+            eprintln!("weir said:\n{}", self.log());
+        }
+    }
+}
+
+/// The program: the one that `WEIR_BIN` names, or one that cargo makes now, so that a test never runs an old one.
+fn program() -> Result<PathBuf> {
+    static PROGRAM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        if let Some(path) = std::env::var_os("WEIR_BIN") {
+            return Ok(path.into());
+        }
+        build().map_err(|error| format!("{error:#}"))
+    });
+    program.clone().map_err(anyhow::Error::msg)
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--package", "weir", "--bin", "weir", "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .stdin(Stdio::null())
+        .output()?;
+    ensure!(output.status.success(), "weir does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    // a test's program is <target>/debug/deps/<test>-<hash>
+    let program = std::env::current_exe()?;
+    let folder = program.ancestors().nth(2).context("cannot tell where cargo builds")?;
+    Ok(folder.join("weir"))
+}

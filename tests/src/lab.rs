@@ -1,0 +1,121 @@
+//! The lab: hosts in namespaces of their own, each on a veth to a router in another.
+//!
+//! ```text
+//!   left                      router                      right
+//!   10.0.1.2 wire ───── to-left   to-right ───── wire 10.0.2.2
+//!                       10.0.1.1  10.0.2.1
+//! ```
+//! Host number n (from 1) has 10.0.n.2 and the router 10.0.n.1. The router forwards by the kernel until weir is started
+//! there, and whenever weir is not running.
+
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result};
+
+use crate::namespace::{Namespace, succeed};
+
+/// The device in every host.
+pub const WIRE: &str = "wire";
+
+/// Tests of one process take turns: with two cores, two transfers at once would only disturb each other's clocks.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A host on one of the router's ports.
+#[derive(Debug)]
+pub struct Host {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its address, in a /24.
+    pub address: Ipv4Addr,
+    /// The router's address on the same wire.
+    pub gateway: Ipv4Addr,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The router's MAC address on the same wire.
+    pub gateway_mac: [u8; 6],
+    /// The router's device on the same wire.
+    pub port: String,
+}
+
+/// Hosts around one router.
+#[derive(Debug)]
+pub struct Lab {
+    /// The hosts, in the order in which they were named.
+    pub hosts: Vec<Host>,
+    /// The namespace in the middle.
+    pub router: Namespace,
+    /// Queues of every device.
+    pub queues: u32,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// Builds the hosts `left` and `right` with the router between them.
+    pub fn new(queues: u32) -> Result<Lab> {
+        Lab::with_hosts(&["left", "right"], queues)
+    }
+
+    /// Builds a host of each name around the router, with `queues` queues on every device.
+    pub fn with_hosts(names: &[&str], queues: u32) -> Result<Lab> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let router = Namespace::new("router")?;
+        router.sysctl("net/ipv4/ip_forward", "1")?;
+        // by flow, as weir does: the kernel's default spreads by address alone
+        router.sysctl("net/ipv4/fib_multipath_hash_policy", "1")?;
+        // a wire without a carrier is no way, as for weir; the kernel's default goes on sending there
+        router.sysctl("net/ipv4/conf/default/ignore_routes_with_linkdown", "1")?;
+        // no limits on ICMP errors that would make a quick test look like a silent router
+        router.sysctl("net/ipv4/icmp_ratemask", "0")?;
+        router.sysctl("net/ipv4/icmp_msgs_per_sec", "100000")?;
+        let hosts = names
+            .iter()
+            .zip(1..)
+            .map(|(name, number)| host(&router, name, number, queues))
+            .collect::<Result<Vec<Host>>>()?;
+        Ok(Lab { hosts, router, queues, _turn: turn })
+    }
+
+    /// The first host.
+    pub fn left(&self) -> &Host {
+        &self.hosts[0]
+    }
+
+    /// The second host.
+    pub fn right(&self) -> &Host {
+        &self.hosts[1]
+    }
+}
+
+/// Makes a host, its wire and its default route.
+fn host(router: &Namespace, name: &str, number: u8, queues: u32) -> Result<Host> {
+    let namespace = Namespace::new(name)?;
+    let port = format!("to-{name}");
+    let (address, gateway) = (Ipv4Addr::new(10, 0, number, 2), Ipv4Addr::new(10, 0, number, 1));
+    let many = format!("numrxqueues {queues} numtxqueues {queues}");
+    router.ip(&format!(
+        "link add {port} {many} type veth peer name {WIRE} netns {} {many}",
+        namespace.name()
+    ))?;
+    // A sender on a veth leaves its checksums to the hardware, which is not there, and its VLAN tags out of the bytes:
+    // what AF_XDP takes from the wire would be broken.
+    succeed(namespace.command("ethtool").args(["-K", WIRE, "tx", "off", "rxvlan", "off", "txvlan", "off"]))?;
+    for (place, device, local) in [(router, port.as_str(), gateway), (&namespace, WIRE, address)] {
+        place.ip(&format!("address add {local}/24 dev {device}"))?;
+        place.ip(&format!("link set {device} up"))?;
+    }
+    namespace.ip(&format!("route add default via {gateway}"))?;
+    let (mac, gateway_mac) = (mac(&namespace, WIRE)?, mac(router, &port)?);
+    Ok(Host { namespace, address, gateway, mac, gateway_mac, port })
+}
+
+/// The MAC address of a device.
+fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
+    let line = namespace.ip(&format!("-oneline link show dev {device}"))?;
+    let text = line.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next());
+    let bytes: Option<Vec<u8>> =
+        text.and_then(|text| text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect());
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .with_context(|| format!("{device} has no MAC address: {line}"))
+}
