@@ -1,6 +1,6 @@
 //! The program's attachment to a device: a `bpf_link`, which the kernel undoes when its last descriptor is closed.
 //!
-//! Invariant of the `unsafe` here: libbpf is given descriptors that live through the call and options that are zero but for the
+//! Invariant of the `unsafe` here: libbpf is given descriptors that are open during the call and options that are zero but for the
 //! fields set by name; what it returns as a new descriptor is owned by nobody else.
 #![allow(unsafe_code)]
 
@@ -42,15 +42,35 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Attaches `program` to device `ifindex` of the calling thread's network namespace, natively where the driver can. Closing
-/// the descriptor detaches it.
-pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<(OwnedFd, Mode), Error> {
+/// The attachment. Ends when this is dropped, and at the latest with the process.
+#[derive(Debug)]
+pub(crate) struct Link {
+    descriptor: OwnedFd,
+    pub(crate) mode: Mode,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Closing the descriptor would do if it were the only one, but a process that is being started at this moment by another
+        // thread holds copies of all descriptors until it executes its program.
+        // SAFETY: the descriptor is open.
+        let result = unsafe { libbpf_sys::bpf_link_detach(self.descriptor.as_raw_fd()) };
+        if result < 0 {
+            // The device has gone, or closing does it.
+            let error = Errno::from_raw_os_error(-result);
+            tracing::debug!(%error, "the XDP program is detached by closing its link");
+        }
+    }
+}
+
+/// Attaches `program` to device `ifindex` of the calling thread's network namespace, natively where the driver can.
+pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<Link, Error> {
     // The kernel's device indices are positive ints.
     let Some(index) = i32::try_from(ifindex).ok().filter(|index| *index > 0) else {
         return Err(Error::NoSuchDevice { ifindex });
     };
     match create(program, index, Mode::Native) {
-        Ok(link) => return Ok((link, Mode::Native)),
+        Ok(link) => return Ok(link),
         // What the kernel answers for a driver without XDP, and drivers where their present set-up rules it out.
         Err(Errno::OPNOTSUPP) => {
             let reason = refusal(program, index, Mode::Native);
@@ -63,12 +83,10 @@ pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<(OwnedFd, 
         }
         Err(errno) => return Err(explain(program, index, Mode::Native, errno)),
     }
-    create(program, index, Mode::Generic)
-        .map(|link| (link, Mode::Generic))
-        .map_err(|errno| explain(program, index, Mode::Generic, errno))
+    create(program, index, Mode::Generic).map_err(|errno| explain(program, index, Mode::Generic, errno))
 }
 
-fn create(program: BorrowedFd<'_>, index: i32, mode: Mode) -> Result<OwnedFd, Errno> {
+fn create(program: BorrowedFd<'_>, index: i32, mode: Mode) -> Result<Link, Errno> {
     let options = libbpf_sys::bpf_link_create_opts {
         sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
         flags: mode.flags().bits(),
@@ -82,7 +100,8 @@ fn create(program: BorrowedFd<'_>, index: i32, mode: Mode) -> Result<OwnedFd, Er
         return Err(Errno::from_raw_os_error(-result));
     }
     // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+    let descriptor = unsafe { OwnedFd::from_raw_fd(result) };
+    Ok(Link { descriptor, mode })
 }
 
 fn explain(program: BorrowedFd<'_>, index: i32, mode: Mode, errno: Errno) -> Error {
@@ -157,5 +176,33 @@ fn device_name(ifindex: u32) -> Option<String> {
         Err(Errno::NODEV) => None,
         // A sandbox without IPv4 sockets: the number has to do.
         name => Some(name.unwrap_or_else(|_| format!("device {ifindex}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::OwnAddresses;
+    use crate::object::Loaded;
+    use crate::testbed::{Namespace, skip};
+
+    #[test]
+    fn a_dropped_link_is_detached_though_a_copy_of_its_descriptor_is_open() {
+        if skip("a_dropped_link_is_detached_though_a_copy_of_its_descriptor_is_open").is_some() {
+            return;
+        }
+        let namespace = Namespace::new();
+        let lo = namespace.ifindex("lo");
+        namespace.inside(|| {
+            let loaded = Loaded::new(1, &OwnAddresses::new(1).unwrap()).unwrap();
+            let link = attach(loaded.program().unwrap().as_fd(), lo).unwrap();
+            let copy = link.descriptor.try_clone().unwrap();
+            assert!(namespace.has_xdp("lo"));
+            drop(link);
+            assert!(!namespace.has_xdp("lo"));
+            drop(copy);
+        });
     }
 }

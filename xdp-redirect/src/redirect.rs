@@ -1,11 +1,11 @@
 //! The program on one port.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle};
 
 use crate::error::Error;
-use crate::link::{self, Mode};
+use crate::link::{self, Link, Mode};
 use crate::object::Loaded;
 use crate::own_addresses::OwnAddresses;
 use crate::verdict::Counters;
@@ -14,8 +14,7 @@ use crate::verdict::Counters;
 #[derive(Debug)]
 pub struct Redirect {
     /// First, so that the program is off the port before its maps go.
-    _link: OwnedFd,
-    mode: Mode,
+    link: Link,
     queues: u32,
     sockets: MapHandle,
     verdicts: MapHandle,
@@ -31,14 +30,14 @@ impl Redirect {
     /// Some drivers restart the device when the program comes or goes, and the link is down for a moment.
     pub fn attach(ifindex: u32, queues: u32, own: &OwnAddresses) -> Result<Self, Error> {
         let loaded = Loaded::new(queues, own)?;
-        let (link, mode) = link::attach(loaded.program()?.as_fd(), ifindex)?;
+        let link = link::attach(loaded.program()?.as_fd(), ifindex)?;
         let Loaded { sockets, verdicts, .. } = loaded;
-        Ok(Self { _link: link, mode, queues, sockets, verdicts })
+        Ok(Self { link, queues, sockets, verdicts })
     }
 
     /// Where the program runs.
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.link.mode
     }
 
     /// The number of queues that may get a socket.

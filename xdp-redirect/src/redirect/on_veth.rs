@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs::File, thread};
 
@@ -76,24 +76,33 @@ fn the_kernel_forwards_wherever_no_socket_is_bound() {
     });
 }
 
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        self.0.kill().unwrap(); // SIGKILL
+        self.0.wait().unwrap();
+    }
+}
+
 #[test]
 fn a_killed_process_leaves_nothing_on_the_port() {
     if skip("a_killed_process_leaves_nothing_on_the_port").is_some() {
         return;
     }
     let path = Path::new();
-    let mut child = Command::new(env::current_exe().unwrap())
+    let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "redirect::on_veth::child_that_takes_all_transit", "--ignored", "--nocapture"])
         .env("WEIR_XDP_TEST_NAMESPACE", &path.router.name)
         .env("WEIR_XDP_TEST_IFINDEX", path.router.ifindex("west").to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let attached =
-        BufReader::new(child.stdout.take().unwrap()).lines().any(|line| line.unwrap().ends_with("attached"));
+    let mut child = KilledOnDrop(child);
+    let output = BufReader::new(child.0.stdout.take().unwrap());
+    let attached = output.lines().any(|line| line.unwrap().ends_with("attached"));
     let taken = attached && path.router.has_xdp("west") && !path.reaches(&path.right, RIGHT);
-    child.kill().unwrap(); // SIGKILL
-    child.wait().unwrap();
+    drop(child);
     let killed = Instant::now();
     assert!(attached, "the child did not attach");
     assert!(taken, "the child's socket took no transit");
