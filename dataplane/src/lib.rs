@@ -1,3 +1,4 @@
 //! The appliance.
 
+pub mod config;
 pub mod kernel;

@@ -1,0 +1,121 @@
+//! What a reload may change while packets flow, and what needs a restart.
+
+use std::fmt;
+
+use super::{Config, ControlConfig, FibConfig, Idle, PortConfig, StatsConfig, WorkersConfig};
+
+/// A change that is made live.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// `workers.idle`
+    Idle {
+        /// The policy until now.
+        old: Idle,
+        /// The policy from now on.
+        new: Idle,
+    },
+}
+
+/// Keys that differ and cannot change while weir runs.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub struct NeedsRestart(pub Vec<String>);
+
+/// What changes from `old` to `new`. All or nothing: where anything needs a restart, nothing may be changed.
+pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> {
+    // Taken apart by name, so that a key that is added later must be decided upon here.
+    let Config { ports, workers, stats, control, fib } = old;
+    let WorkersConfig { cores, idle } = workers;
+    let StatsConfig { socket, group, size } = stats;
+    let ControlConfig { socket: control_socket } = control;
+    let FibConfig { routes } = fib;
+
+    let mut restart = Vec::new();
+    let mut fixed = |key: &str, old: String, new: String| {
+        if old != new {
+            restart.push(format!("{key} changed from {old} to {new}: that needs a restart"));
+        }
+    };
+    fixed("the list of [[port]] devices", devices(ports), devices(&new.ports));
+    fixed("workers.cores", format!("{cores:?}"), format!("{:?}", new.workers.cores));
+    fixed("stats.socket", format!("{socket:?}"), format!("{:?}", new.stats.socket));
+    fixed("stats.group", or_default(group.as_deref()), or_default(new.stats.group.as_deref()));
+    fixed("stats.size", or_default(size.as_ref()), or_default(new.stats.size.as_ref()));
+    fixed("control.socket", format!("{control_socket:?}"), format!("{:?}", new.control.socket));
+    fixed("fib.routes", routes.to_string(), new.fib.routes.to_string());
+    if !restart.is_empty() {
+        return Err(NeedsRestart(restart));
+    }
+    let idle_changes = *idle != new.workers.idle;
+    Ok(idle_changes.then_some(Change::Idle { old: *idle, new: new.workers.idle }).into_iter().collect())
+}
+
+fn devices(ports: &[PortConfig]) -> String {
+    let names: Vec<&str> = ports.iter().map(|port| port.device.as_str()).collect();
+    format!("{names:?}")
+}
+
+fn or_default(value: Option<impl fmt::Debug>) -> String {
+    value.map_or_else(|| "the default".to_owned(), |value| format!("{value:?}"))
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change::Idle { old, new } = self;
+        write!(f, "workers.idle changed from \"{old}\" to \"{new}\"")
+    }
+}
+
+impl fmt::Display for NeedsRestart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(idle: Idle) -> Config {
+        Config {
+            ports: vec![PortConfig { device: "eth1".into() }],
+            workers: WorkersConfig { cores: vec![1], idle },
+            stats: StatsConfig { socket: "/a".into(), group: None, size: None },
+            control: ControlConfig { socket: "/b".into() },
+            fib: FibConfig { routes: 1024 },
+        }
+    }
+
+    #[test]
+    fn nothing_changes_between_equal_configs() {
+        assert_eq!(changes(&config(Idle::Poll), &config(Idle::Poll)), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_idle_policy_changes_live() {
+        let changes = changes(&config(Idle::Adaptive), &config(Idle::Poll)).unwrap();
+        assert_eq!(changes, [Change::Idle { old: Idle::Adaptive, new: Idle::Poll }]);
+        assert_eq!(changes[0].to_string(), r#"workers.idle changed from "adaptive" to "poll""#);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_all_named_and_refuses_the_rest() {
+        let new = Config {
+            ports: vec![PortConfig { device: "eth2".into() }],
+            workers: WorkersConfig { cores: vec![0, 1], idle: Idle::Poll },
+            stats: StatsConfig { socket: "/c".into(), group: Some("weir".into()), size: Some(1 << 30) },
+            control: ControlConfig { socket: "/d".into() },
+            fib: FibConfig { routes: 2048 },
+        };
+        let refused = changes(&config(Idle::Adaptive), &new).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the list of [[port]] devices changed from [\"eth1\"] to [\"eth2\"]: that needs a restart\n\
+             workers.cores changed from [1] to [0, 1]: that needs a restart\n\
+             stats.socket changed from \"/a\" to \"/c\": that needs a restart\n\
+             stats.group changed from the default to \"weir\": that needs a restart\n\
+             stats.size changed from the default to 1073741824: that needs a restart\n\
+             control.socket changed from \"/b\" to \"/d\": that needs a restart\n\
+             fib.routes changed from 1024 to 2048: that needs a restart"
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! The config file: from TOML to typed, checked data, with every mistake of the file reported at once.
+//!
+//! ```text
+//!   text ──toml──▶ table with places ──read──▶ Config          (weir run, weir check, reload)
+//!                        └────────────────────▶ Problems       file:line:column, the line, what to write instead
+//!   Config × Config ──changes──▶ what a reload may do, or what needs a restart
+//!   Config ──warnings──▶ what is not wrong but will surprise
+//! ```
+//! Reading asks the machine for two things only, its usable cores and its groups: a config that names others can never work here. Whether a
+//! device is there now is a warning, since devices come and go.
+
+mod changes;
+mod problem;
+mod read;
+mod warnings;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+pub use changes::{Change, NeedsRestart, changes};
+pub use problem::{Place, Problem, Problems};
+pub use warnings::warnings;
+
+/// Where the stats socket is unless the config says otherwise.
+pub const STATS_SOCKET: &str = "/run/weir/stats.sock";
+/// Where the control socket is unless the config says otherwise.
+pub const CONTROL_SOCKET: &str = "/run/weir/control.sock";
+
+/// Most bytes of a config file. A thousand ports take some 30 KiB; what is larger is not a config.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A checked config.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The ports, in the order of the file; at least one, no device twice.
+    pub ports: Vec<PortConfig>,
+    /// `[workers]`
+    pub workers: WorkersConfig,
+    /// `[stats]`
+    pub stats: StatsConfig,
+    /// `[control]`
+    pub control: ControlConfig,
+    /// `[fib]`
+    pub fib: FibConfig,
+}
+
+/// One `[[port]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PortConfig {
+    /// A name that Linux allows for a device: 1 to 15 bytes. The device need not be there now.
+    pub device: String,
+}
+
+/// The threads that carry packets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkersConfig {
+    /// The core of each worker; at least one, none twice, all usable by this process.
+    pub cores: Vec<usize>,
+    /// What a worker does when no packet comes.
+    pub idle: Idle,
+}
+
+/// What a worker does when no packet comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Idle {
+    /// Spins a little, then sleeps until a packet comes.
+    Adaptive,
+    /// Never sleeps.
+    Poll,
+}
+
+/// The stats segment and its socket.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatsConfig {
+    /// An absolute path that fits into a socket address.
+    pub socket: PathBuf,
+    /// The group whose members may read; it exists.
+    pub group: Option<String>,
+    /// Address space of the segment in bytes; `None`: what the segment takes by itself.
+    pub size: Option<u64>,
+}
+
+/// The socket of `weir reload` and `weir trace`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlConfig {
+    /// An absolute path that fits into a socket address.
+    pub socket: PathBuf,
+}
+
+/// The forwarding table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FibConfig {
+    /// Most IPv4 routes.
+    pub routes: usize,
+}
+
+impl Config {
+    /// Reads and checks a file. To be called from a thread that is not pinned to a core: the cores that the calling thread may use are
+    /// the ones that the config may name.
+    pub fn load(path: &Path) -> Result<Config, Problems> {
+        let text = text(path).map_err(|problem| Problems(vec![problem]))?;
+        Config::parse(&text, path)
+    }
+
+    /// Checks the text of a file that is (or would be) at `path`.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, Problems> {
+        read::config(text, path, &read::Machine::this())
+    }
+}
+
+fn text(path: &Path) -> Result<String, Problem> {
+    let wrong = |what: String, fix: &str| Problem::of_file(path, what, fix.to_owned());
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        let fix = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "name the config with --config, or write one with two [[port]] tables"
+            }
+            std::io::ErrorKind::PermissionDenied => "run as root, or make the file readable",
+            _ => "name a readable file with --config",
+        };
+        return Err(wrong(format!("cannot be read ({error})"), fix));
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(wrong(
+            format!("is larger than {} KiB", MAX_FILE >> 10),
+            "name weir's config with --config",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(error.as_bytes());
+        let place = error.utf8_error().valid_up_to();
+        let what = format!("byte {:#04x} is not UTF-8", error.as_bytes()[place]);
+        Problem::at(path, &valid, place..place, what, "save the file as UTF-8".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_a_problem_with_a_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Config::load(&folder.path().join("weir.toml")).unwrap_err().to_string();
+        assert!(missing.contains("weir.toml: cannot be read") && missing.contains("--config"), "{missing}");
+        let is_a_folder = Config::load(folder.path()).unwrap_err().to_string();
+        assert!(is_a_folder.contains("cannot be read"), "{is_a_folder}");
+        let endless = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(endless.contains("larger than 1024 KiB"), "{endless}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_shown_with_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.toml");
+        std::fs::write(&path, b"[[port]]\ndevice = \"\xff\"\n").unwrap();
+        let problems = Config::load(&path).unwrap_err();
+        assert_eq!(problems.0[0].position(), (2, 11));
+        assert!(problems.to_string().contains("byte 0xff is not UTF-8"), "{problems}");
+    }
+
+    #[test]
+    fn a_file_is_read_and_its_paths_are_relative_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weir.toml");
+        std::fs::write(&path, "[[port]]\ndevice = \"eth1\"\n[control]\nsocket = \"run/c.sock\"\n").unwrap();
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.ports, [PortConfig { device: "eth1".into() }]);
+        assert_eq!(config.control.socket, folder.path().join("run/c.sock"));
+        assert_eq!(config.stats.socket, Path::new(STATS_SOCKET));
+    }
+}

@@ -1,0 +1,291 @@
+use super::*;
+
+fn machine() -> Machine {
+    Machine { cores: vec![0, 1, 2, 3, 8], has_group: |group| group == "weir" }
+}
+
+fn read(text: &str) -> Result<Config, Problems> {
+    config(text, Path::new("/etc/weir/weir.toml"), &machine())
+}
+
+/// A config with a port and these lines.
+fn with(lines: &str) -> Result<Config, Problems> {
+    read(&format!("port = [{{ device = \"eth1\" }}]\n{lines}"))
+}
+
+/// What is wrong with the second and later lines: `(line, column, what, fix)`.
+#[track_caller]
+fn only_problem(lines: &str) -> (usize, usize, String, String) {
+    let problems = with(lines).unwrap_err();
+    let [problem] = &problems.0[..] else { panic!("not one problem:\n{problems}") };
+    let (line, column) = problem.position();
+    (line, column, problem.what.clone(), problem.fix.clone())
+}
+
+#[track_caller]
+fn assert_problem(lines: &str, line: usize, column: usize, what: &str, fix: &str) {
+    let problem = only_problem(lines);
+    assert_eq!((problem.0, problem.1), (line, column), "{problem:?}");
+    assert!(problem.2.contains(what) && problem.3.contains(fix), "{problem:?}");
+}
+
+#[test]
+fn two_ports_alone_make_a_router() {
+    let config = read("[[port]]\ndevice = \"eth1\"\n\n[[port]]\ndevice = \"eth2\"\n").unwrap();
+    let expected = Config {
+        ports: vec![PortConfig { device: "eth1".into() }, PortConfig { device: "eth2".into() }],
+        workers: WorkersConfig { cores: vec![8], idle: Idle::Adaptive },
+        stats: StatsConfig { socket: "/run/weir/stats.sock".into(), group: None, size: None },
+        control: ControlConfig { socket: "/run/weir/control.sock".into() },
+        fib: FibConfig { routes: 1_048_576 },
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = with(
+        "[workers]\ncores = [2, 0x1]\nidle = \"poll\"\n\
+         [stats]\nsocket = \"run/stats.sock\"\ngroup = \"weir\"\nsize = \"16GiB\"\n\
+         [control]\nsocket = \"/run/c.sock\"\n[fib]\nroutes = 1_024\n",
+    )
+    .unwrap();
+    assert_eq!(config.workers, WorkersConfig { cores: vec![2, 1], idle: Idle::Poll });
+    let stats = StatsConfig {
+        socket: "/etc/weir/run/stats.sock".into(),
+        group: Some("weir".into()),
+        size: Some(16 << 30),
+    };
+    assert_eq!(config.stats, stats);
+    assert_eq!(config.control.socket, Path::new("/run/c.sock"));
+    assert_eq!(config.fib.routes, 1024);
+}
+
+#[test]
+fn all_problems_are_reported_at_once_in_the_order_of_the_file() {
+    let problems = read(
+        "[[port]]\ndevise = \"eth1\"\n\n[[port]]\ndevice = 7\n\n[worker]\n\n[workers]\ncores = [1, 1, 9]\nidle = \"pol\"\n",
+    )
+    .unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "\
+/etc/weir/weir.toml:1:1: this port has no device
+  1 | [[port]]
+    | ^^^^^^^^ write `device = \"eth1\"` below it
+/etc/weir/weir.toml:2:1: [[port]] has no key `devise`
+  2 | devise = \"eth1\"
+    | ^^^^^^ write `device`
+/etc/weir/weir.toml:5:10: `device` is of type integer, and must be a string
+  5 | device = 7
+    |          ^ write `device = \"eth1\"`
+/etc/weir/weir.toml:7:2: `worker` is not a section of weir's
+  7 | [worker]
+    |  ^^^^^^ write `[workers]`
+/etc/weir/weir.toml:10:13: core 1 has a worker already
+  10 | cores = [1, 1, 9]
+     |             ^ name each core once
+/etc/weir/weir.toml:10:16: the machine has no core 9, or this process may not use it
+  10 | cores = [1, 1, 9]
+     |                ^ the usable cores are 0-3, 8
+/etc/weir/weir.toml:11:8: there is no idle policy \"pol\"
+  11 | idle = \"pol\"
+     |        ^^^^^ write \"poll\""
+    );
+}
+
+#[test]
+fn what_is_not_toml_is_reported_beside_what_is_wrong_elsewhere() {
+    let problems = read("[[port]]\ndevice = eth1\n[workers]\ncores = 1, 2\nidel = \"poll\"\n").unwrap_err();
+    let places: Vec<_> = problems.0.iter().map(Problem::position).collect();
+    assert_eq!(places, [(2, 10), (4, 10), (5, 1)], "{problems}");
+    assert!(problems.to_string().contains("write \"eth1\""), "{problems}");
+}
+
+#[test]
+fn a_broken_header_is_not_blamed_on_the_keys_below_it() {
+    let problems = read("[[port]\ndevice = \"eth1\"\n").unwrap_err();
+    assert_eq!(problems.0.len(), 1, "{problems}");
+    assert_eq!((problems.0[0].position(), problems.0[0].fix.as_str()), ((1, 8), "write `]` here"));
+}
+
+#[test]
+fn a_config_without_ports_says_how_to_write_one() {
+    for text in ["", "# nothing\n", "[workers]\n"] {
+        let problems = read(text).unwrap_err().to_string();
+        assert!(problems.contains("there is no [[port]]: write `[[port]]` and below it"), "{problems}");
+    }
+    for text in ["port = []\n", "port = 1\n", "[port]\ndevice = \"eth1\"\n", "port = [1]\n"] {
+        let problems = read(text).unwrap_err();
+        assert_eq!(problems.0[0].position().0, 1, "{problems}");
+        assert!(problems.0[0].fix.contains("[[port]]"), "{problems}");
+    }
+}
+
+#[test]
+fn device_names_are_those_that_linux_allows() {
+    for name in ["e", "eth1.100", "wg-home_0", "exactly15bytes_", "déva"] {
+        assert_eq!(wrong_device_name(name), None, "{name}");
+    }
+    for name in
+        ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "a\0", "sixteen_bytes_ab", "fünfzehnbytes_ab", "à"]
+    {
+        assert!(wrong_device_name(name).is_some(), "{name}");
+    }
+    let twice = read("[[port]]\ndevice = \"a\"\n[[port]]\ndevice = \"a\"\n").unwrap_err();
+    assert_eq!(twice.0[0].position(), (4, 10), "{twice}");
+    assert!(twice.0[0].what.contains("is a port already"), "{twice}");
+}
+
+#[test]
+fn unknown_names_lead_to_the_known_ones() {
+    assert_problem("[workers]\ncore = [1]\n", 3, 1, "[workers] has no key `core`", "write `cores`");
+    assert_problem("[workers]\nthreads = 2\n", 3, 1, "no key `threads`", "are `cores`, `idle`");
+    assert_problem("[fib]\ncores = [1]\n", 3, 1, "no key `cores`", "move it below `[workers]`");
+    assert_problem("[Stats]\n", 2, 2, "`Stats` is not a section", "write `[stats]`");
+    assert_problem(
+        "[bridge]\n",
+        2,
+        2,
+        "`bridge` is not a section",
+        "[[port]], [workers], [stats], [control], [fib]",
+    );
+    assert_problem("routes = 4096\n", 2, 1, "outside of its section", "move it below `[fib]`");
+    assert_problem("colour = 1\n", 2, 1, "`colour` is not a key", "the sections are");
+    assert_problem("[[fib]]\n", 2, 1, "stands once", "write `[fib]`");
+    assert_problem("workers = 3\n", 2, 11, "stands once", "write `[workers]`");
+}
+
+#[test]
+fn cores_are_a_list_of_usable_numbers() {
+    assert_problem("[workers]\ncores = 1\n", 3, 9, "is of type integer, and must be a list", "`cores = [8]`");
+    assert_problem("[workers]\ncores = []\n", 3, 9, "names no core", "`cores = [8]`");
+    assert_problem("[workers]\ncores = [\"1\"]\n", 3, 10, "a core is of type string", "`cores = [8]`");
+    assert_problem("[workers]\ncores = [-1]\n", 3, 10, "no core -1", "0-3, 8");
+    assert_problem("[workers]\ncores = [4]\n", 3, 10, "no core 4", "0-3, 8");
+    assert_problem("[workers]\ncores = [99999999999999999999]\n", 3, 10, "", "");
+}
+
+#[test]
+fn idle_is_one_of_two_words() {
+    assert_problem(
+        "[workers]\nidle = \"sleep\"\n",
+        3,
+        8,
+        "no idle policy \"sleep\"",
+        "\"adaptive\", \"poll\"",
+    );
+    assert_problem("[workers]\nidle = true\n", 3, 8, "is of type boolean", "`idle = \"adaptive\"`");
+}
+
+#[test]
+fn sizes_carry_their_unit() {
+    for (text, bytes) in
+        [("16MiB", 16 << 20), ("16384KiB", 16 << 20), ("16777216", 16 << 20), ("3GiB", 3 << 30)]
+    {
+        assert_eq!(size(text), Some(bytes));
+        assert_eq!(with(&format!("[stats]\nsize = \"{text}\"\n")).unwrap().stats.size, Some(bytes));
+    }
+    assert_eq!(with("[stats]\nsize = 16777216\n").unwrap().stats.size, Some(16 << 20));
+    for text in [
+        "",
+        "GiB",
+        "16GB",
+        "16gib",
+        "1.5GiB",
+        "-1",
+        "+16MiB",
+        "16 MiB",
+        "99999999999999999999",
+        "17179869184GiB",
+    ] {
+        assert_eq!(size(text), None, "{text}");
+    }
+    assert_problem("[stats]\nsize = \"16GB\"\n", 3, 8, "not a number of bytes", "\"16GiB\"");
+    assert_problem("[stats]\nsize = -1\n", 3, 8, "not a number of bytes", "\"16GiB\"");
+    assert_problem("[stats]\nsize = 1.5\n", 3, 8, "of type float", "\"16GiB\"");
+    assert_problem("[stats]\nsize = 16777215\n", 3, 8, "out of range", "\"16MiB\"");
+    assert_problem("[stats]\nsize = \"65537GiB\"\n", 3, 8, "out of range", "\"65536GiB\"");
+}
+
+#[test]
+fn sockets_are_paths_that_fit_into_an_address() {
+    for path in ["", "run/", "/", "..", "a\\u0000b"] {
+        assert_problem(
+            &format!("[control]\nsocket = \"{path}\"\n"),
+            3,
+            10,
+            "cannot name a socket",
+            "/run/weir/control.sock",
+        );
+    }
+    let fits = format!("/{}", "s".repeat(106));
+    assert_eq!(with(&format!("[stats]\nsocket = \"{fits}\"\n")).unwrap().stats.socket, Path::new(&fits));
+    assert_problem(
+        &format!("[stats]\nsocket = \"{fits}s\"\n"),
+        3,
+        10,
+        "has 108 bytes",
+        "/run/weir/stats.sock",
+    );
+    assert_problem("[stats]\nsocket = \"/run/weir/control.sock\"\n", 3, 10, "are the same", "another path");
+    assert_problem(
+        "[stats]\nsocket = \"/a\"\n[control]\nsocket = \"/a\"\n",
+        5,
+        10,
+        "are the same",
+        "another path",
+    );
+}
+
+#[test]
+fn the_group_exists() {
+    for group in ["wheel", "", "a:b", "a\\u0000"] {
+        assert_problem(&format!("[stats]\ngroup = \"{group}\"\n"), 3, 9, "there is no group", "groupadd");
+    }
+    assert!((Machine::this().has_group)("root"));
+    assert!(!(Machine::this().has_group)("weir-no-such-group"));
+}
+
+#[test]
+fn routes_are_in_range() {
+    for routes in ["1023", "4194305", "-1", "99999999999999999999"] {
+        assert_problem(&format!("[fib]\nroutes = {routes}\n"), 3, 10, "out of range", "from 1024 to 4194304");
+    }
+    assert_problem("[fib]\nroutes = \"1024\"\n", 3, 10, "of type string", "from 1024 to 4194304");
+    assert_eq!(with("[fib]\nroutes = 4194304\n").unwrap().fib.routes, 4_194_304);
+}
+
+#[test]
+fn this_machine_has_cores() {
+    let cores = Machine::this().cores;
+    assert_eq!(cores.len(), std::thread::available_parallelism().unwrap().get());
+    assert!(cores.is_sorted());
+}
+
+#[test]
+fn numbers_are_listed_as_ranges() {
+    assert_eq!(ranges(&[]), "");
+    assert_eq!(ranges(&[0]), "0");
+    assert_eq!(ranges(&[0, 1, 2, 4, 6, 7]), "0-2, 4, 6-7");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_without_a_panic(text in "\\PC*") {
+        let _ = read(&text);
+    }
+
+    /// Pieces of real configs in any order reach deeper than any text.
+    #[test]
+    fn any_mixture_of_real_pieces_is_read_without_a_panic(
+        pieces in proptest::collection::vec(proptest::sample::select(vec![
+            "[[port]]", "[port]", "[workers]", "[stats]", "[", "]", "device", "cores", "idle", "size", "=", " ", "\n", "\"",
+            "é", "'", "'''", "1", "-", "{", "}", ",", ".", "\"eth1\"", "\"16GiB\"", "#", "\r\n", "\u{1b}", "1979-05-27",
+        ]), 0..40)
+    ) {
+        if let Err(problems) = read(&pieces.concat()) {
+            proptest::prop_assert!(!problems.to_string().contains('\u{1b}'), "{}", problems);
+        }
+    }
+}

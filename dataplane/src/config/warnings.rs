@@ -1,0 +1,76 @@
+//! What is not wrong with a config but will surprise on this machine, now.
+
+use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+
+use super::Config;
+
+/// One sentence for each.
+pub fn warnings(config: &Config) -> Vec<String> {
+    // The files under /proc/sys/net and the socket both show the network namespace of the calling thread.
+    let forward = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok();
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok();
+    // Where the machine cannot be asked (a sandbox without sockets), silence is better than a wrong warning.
+    let present = |device: &str| {
+        socket.as_ref().is_none_or(|socket| {
+            !matches!(netdevice::name_to_index(socket, device), Err(rustix::io::Errno::NODEV))
+        })
+    };
+    surprises(config, forward.as_deref(), present)
+}
+
+fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for device in config.ports.iter().map(|port| &port.device).filter(|device| !present(device)) {
+        warnings.push(format!("device {device:?} is not there now; see `ip link` for those that are"));
+    }
+    if let [only] = &config.ports[..] {
+        let device = &only.device;
+        warnings
+            .push(format!("{device:?} is the only port, so what comes in by it can only go out by it again"));
+    }
+    if forward.is_some_and(|value| value.trim() == "0") {
+        warnings.push(
+            "net.ipv4.ip_forward is 0: while weir is down the kernel would not forward; \
+             `sysctl -w net.ipv4.ip_forward=1` makes it"
+                .to_owned(),
+        );
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn config(devices: &[&str]) -> Config {
+        let text: String =
+            devices.iter().map(|device| format!("[[port]]\ndevice = \"{device}\"\n")).collect();
+        Config::parse(&text, Path::new("weir.toml")).unwrap()
+    }
+
+    #[test]
+    fn a_router_on_a_machine_that_forwards_gives_no_warning() {
+        assert_eq!(surprises(&config(&["eth1", "eth2"]), Some("1\n"), |_| true), Vec::<String>::new());
+        assert_eq!(surprises(&config(&["eth1", "eth2"]), None, |_| true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_surprise_has_its_sentence() {
+        let one = surprises(&config(&["eth1"]), Some("0\n"), |_| false);
+        assert_eq!(one.len(), 3, "{one:?}");
+        assert!(one[0].contains("device \"eth1\" is not there"), "{one:?}");
+        assert!(one[1].contains("the only port"), "{one:?}");
+        assert!(one[2].contains("ip_forward is 0"), "{one:?}");
+    }
+
+    #[test]
+    fn the_machine_is_really_asked() {
+        let warnings = warnings(&config(&["lo", "weir-none"]));
+        assert!(!warnings.iter().any(|warning| warning.contains("\"lo\"")), "{warnings:?}");
+        assert!(
+            warnings.iter().any(|warning| warning.contains("\"weir-none\" is not there")),
+            "{warnings:?}"
+        );
+    }
+}
