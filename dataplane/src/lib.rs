@@ -1,4 +1,5 @@
 //! The appliance.
 
 pub mod config;
+pub mod forwarding;
 pub mod kernel;

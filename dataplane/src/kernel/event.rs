@@ -1,48 +1,9 @@
 //! What the kernel's control plane is made of, in weir's own words.
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-/// An IPv4 prefix. The host bits of `address` are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix {
-    /// The network address.
-    pub address: Ipv4Addr,
-    /// Significant leading bits, 0 to 32.
-    pub length: u8,
-}
-
-impl Prefix {
-    /// The prefix of `length` bits that `address` lies in; a length above 32 counts as 32.
-    #[must_use]
-    pub fn containing(address: Ipv4Addr, length: u8) -> Self {
-        let length = length.min(32);
-        Self { address: Ipv4Addr::from_bits(address.to_bits() & mask(length)), length }
-    }
-
-    /// The prefix of this one address.
-    #[must_use]
-    pub const fn host(address: Ipv4Addr) -> Self {
-        Self { address, length: 32 }
-    }
-
-    /// Whether `address` lies in the prefix.
-    #[must_use]
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        (address.to_bits() ^ self.address.to_bits()) & mask(self.length) == 0
-    }
-}
-
-fn mask(length: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0)
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
-}
+use weir_graph::fib::Prefix4;
 
 /// A network device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -191,20 +152,20 @@ pub enum Event {
     /// An address is gone.
     AddressGone(Address),
     /// Packets to these destinations are for this machine: its addresses, broadcast addresses, and local routes.
-    LocalAddress(Prefix),
+    LocalAddress(Prefix4),
     /// Packets to these destinations are no longer for this machine.
-    LocalAddressGone(Prefix),
+    LocalAddressGone(Prefix4),
     /// The best route of this prefix appeared or changed.
     Route {
         /// The destinations.
-        prefix: Prefix,
+        prefix: Prefix4,
         /// The kernel's preference among routes of this prefix; this one was the lowest.
         metric: u32,
         /// What to do with the packets.
         target: Arc<Target>,
     },
     /// The prefix has no route any more.
-    RouteGone(Prefix),
+    RouteGone(Prefix4),
     /// A neighbour appeared or changed.
     Neighbour(Neighbour),
     /// The kernel has forgotten a neighbour.
@@ -214,25 +175,4 @@ pub enum Event {
         /// Its IP address.
         address: Ipv4Addr,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefix_bounds() {
-        let all = Prefix::containing(Ipv4Addr::new(10, 1, 2, 3), 0);
-        assert_eq!(all.to_string(), "0.0.0.0/0");
-        assert!(all.contains(Ipv4Addr::BROADCAST));
-        let net = Prefix::containing(Ipv4Addr::new(10, 1, 2, 3), 23);
-        assert_eq!(net.to_string(), "10.1.2.0/23");
-        assert!(net.contains(Ipv4Addr::new(10, 1, 3, 255)));
-        assert!(!net.contains(Ipv4Addr::new(10, 1, 4, 0)));
-        assert_eq!(
-            Prefix::containing(Ipv4Addr::LOCALHOST, 200),
-            Prefix::host(Ipv4Addr::LOCALHOST),
-            "a length that cannot be is the longest that can"
-        );
-    }
 }

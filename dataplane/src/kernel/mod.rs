@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub use event::{Address, Event, Link, Neighbour, NextHop, Prefix, Reachability, Target, Unsupported};
+pub use event::{Address, Event, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
 use mirror::{LinkChange, Mirror};
 use routes::Routes;
 use wire::{Body, Table};

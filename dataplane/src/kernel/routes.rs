@@ -11,8 +11,9 @@ use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use weir_graph::fib::Prefix4;
 
-use super::event::{Event, Prefix, Target, Unsupported};
+use super::event::{Event, NextHop, Target, Unsupported};
 use super::wire::{Action, Nexthop, Order, Route};
 
 /// `linux/rtnetlink.h`: the tables that every packet is looked up in, in this order, when no rule says otherwise.
@@ -43,14 +44,14 @@ struct Entry {
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    entries: FxHashMap<Prefix, Entry>,
+    entries: FxHashMap<Prefix4, Entry>,
     /// Equal targets are one: a table of a million routes has few.
     targets: FxHashSet<Arc<Target>>,
     nexthops: FxHashMap<u32, (Nexthop, u32)>,
     /// The prefixes that have a route over each next-hop object.
-    users: FxHashMap<u32, FxHashSet<Prefix>>,
+    users: FxHashMap<u32, FxHashSet<Prefix4>>,
     /// Local destinations by prefix: the devices and kinds that make them local.
-    local: FxHashMap<Prefix, Vec<LocalOrigin>>,
+    local: FxHashMap<Prefix4, Vec<LocalOrigin>>,
     generation: u32,
     warned_of_tos: bool,
 }
@@ -297,7 +298,7 @@ impl Routes {
         target
     }
 
-    fn forget_user(&mut self, nexthop: u32, prefix: Prefix) {
+    fn forget_user(&mut self, nexthop: u32, prefix: Prefix4) {
         if nexthop == 0 {
             return;
         }
@@ -321,7 +322,7 @@ impl Routes {
             _ => None,
         }));
         for id in affected {
-            let prefixes: Vec<Prefix> = self.users.get(&id).into_iter().flatten().copied().collect();
+            let prefixes: Vec<Prefix4> = self.users.get(&id).into_iter().flatten().copied().collect();
             for prefix in prefixes {
                 self.elect(prefix, sink);
             }
@@ -339,7 +340,7 @@ impl Routes {
                 for (member, weight) in members {
                     match self.nexthops.get(member).map(|(nexthop, _)| nexthop) {
                         Some(Nexthop::One(hop)) => {
-                            hops.push(super::event::NextHop { weight: *weight, ..*hop });
+                            hops.push(NextHop { weight: *weight, ..*hop });
                         }
                         // The kernel allows a blackhole only as the single member of a group.
                         Some(Nexthop::Blackhole { .. }) => return Some(Target::Blackhole),
@@ -353,7 +354,7 @@ impl Routes {
     }
 
     /// Finds the winner of `prefix` and reports it if it is another than before.
-    fn elect(&mut self, prefix: Prefix, sink: &mut impl FnMut(Event)) {
+    fn elect(&mut self, prefix: Prefix4, sink: &mut impl FnMut(Event)) {
         let Some(winner) = self.entries.get(&prefix).map(|entry| {
             entry.aliases.first().map(|alias| (alias.metric, alias.nexthop, Arc::clone(&alias.target)))
         }) else {
@@ -385,7 +386,7 @@ impl Routes {
     }
 
     fn remove_aliases(&mut self, sink: &mut impl FnMut(Event), gone: impl Fn(&Alias) -> bool) {
-        let affected: Vec<Prefix> = self
+        let affected: Vec<Prefix4> = self
             .entries
             .iter()
             .filter(|(_, entry)| entry.aliases.iter().any(&gone))
@@ -402,7 +403,7 @@ impl Routes {
         }
     }
 
-    fn insert_local(&mut self, prefix: Prefix, origin: LocalOrigin, sink: &mut impl FnMut(Event)) {
+    fn insert_local(&mut self, prefix: Prefix4, origin: LocalOrigin, sink: &mut impl FnMut(Event)) {
         let origins = self.local.entry(prefix).or_default();
         if let Some(known) = origins.iter_mut().find(|known| known.same(&origin)) {
             known.generation = origin.generation;
@@ -416,7 +417,7 @@ impl Routes {
 
     fn remove_local(
         &mut self,
-        prefix: Prefix,
+        prefix: Prefix4,
         sink: &mut impl FnMut(Event),
         gone: impl Fn(&LocalOrigin) -> bool,
     ) {
@@ -429,7 +430,7 @@ impl Routes {
     }
 
     fn remove_local_where(&mut self, sink: &mut impl FnMut(Event), gone: impl Fn(&LocalOrigin) -> bool) {
-        let affected: Vec<Prefix> = self
+        let affected: Vec<Prefix4> = self
             .local
             .iter()
             .filter(|(_, origins)| origins.iter().any(&gone))
@@ -441,7 +442,7 @@ impl Routes {
     }
 }
 
-fn warn_unsupported(prefix: Prefix, why: Unsupported) {
+fn warn_unsupported(prefix: Prefix4, why: Unsupported) {
     tracing::warn!(%prefix, "the route cannot be followed, its packets are answered as unreachable: {why}");
 }
 

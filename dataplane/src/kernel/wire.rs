@@ -10,8 +10,9 @@ use netlink_packet_core::{
     NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NlaBuffer,
     NlasIterator,
 };
+use weir_graph::fib::Prefix4;
 
-use super::event::{Address, Link, Neighbour, NextHop, Prefix, Reachability, Target, Unsupported};
+use super::event::{Address, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
 
 /// `sizeof(struct nlmsghdr)`.
 const MESSAGE_HEADER: usize = 16;
@@ -111,7 +112,7 @@ pub(super) enum Order {
 /// One route as the kernel holds it: not yet elected, its next-hop object not yet resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Route {
-    pub(super) prefix: Prefix,
+    pub(super) prefix: Prefix4,
     pub(super) table: u32,
     pub(super) tos: u8,
     pub(super) metric: u32,
@@ -330,7 +331,8 @@ fn route(body: &[u8]) -> Option<Route> {
         libc::RTN_UNREACHABLE | libc::RTN_THROW => Action::To(Target::Unreachable),
         _ => Action::To(Target::Unsupported(Unsupported::Type)),
     };
-    Some(Route { prefix: Prefix::containing(destination, length), table, tos, metric, nexthop, action })
+    let prefix = Prefix4::containing(destination.to_bits(), length).ok()?;
+    Some(Route { prefix, table, tos, metric, nexthop, action })
 }
 
 /// Reads `struct rtnexthop` after `struct rtnexthop`.

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir::kernel::{Address, Event, Kernel, Link, Neighbour, Prefix, Target};
+use weir::kernel::{Address, Event, Kernel, Link, Neighbour, Target};
+use weir_graph::fib::Prefix4;
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,8 +121,8 @@ impl Drop for Namespace {
 pub struct Picture {
     pub links: BTreeMap<u32, Link>,
     pub addresses: BTreeMap<(u32, Ipv4Addr, u8), Address>,
-    pub local: BTreeMap<Prefix, ()>,
-    pub routes: BTreeMap<Prefix, (u32, Arc<Target>)>,
+    pub local: BTreeMap<Prefix4, ()>,
+    pub routes: BTreeMap<Prefix4, (u32, Arc<Target>)>,
     pub neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
 }
 
