@@ -16,7 +16,8 @@ pub enum Error {
 
     /// The running kernel lacks something that weir needs.
     #[error(
-        "cannot {action} on Linux {release}: weir needs Linux 5.9 or newer, built with CONFIG_XDP_SOCKETS=y and CONFIG_BPF_SYSCALL=y ({reason})"
+        "cannot {action} on Linux {release}: weir needs Linux 5.9 or newer, built with CONFIG_BPF_SYSCALL=y and \
+         CONFIG_XDP_SOCKETS=y ({reason})"
     )]
     KernelTooOld {
         /// What was asked of the kernel.

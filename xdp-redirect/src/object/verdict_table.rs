@@ -178,7 +178,7 @@ fn cases() -> Vec<Case> {
 /// Returns the program's answer, or `None` if the kernel takes no such run.
 fn test_run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<u32> {
     const SHORTEST: usize = 14; // ETH_HLEN: the least data that the kernel takes
-    const METADATA: usize = 32; // the most that every kernel since 5.15 lets stand in front of a packet
+    const METADATA: usize = 32; // the most metadata that every kernel lets stand in front of a packet
     let length = frame.len();
     let padding = [0; SHORTEST];
     // Data, and where in it the packet starts and ends. A shorter packet is the first buffer's share of longer data; for
