@@ -118,6 +118,9 @@ fn tally(name: &str, command: &mut Command) -> Result<Tally> {
         tally.failed.push(name.to_owned());
         tally.failures = finished.tail;
     }
+    if finished.success && tally.passed == 0 {
+        tally.failed.push(format!("{name} (it has run no test)"));
+    }
     if !tally.failed.is_empty() {
         eprintln!("{}\n({} has it all)", tally.failures.join("\n"), finished.log.display());
     }
