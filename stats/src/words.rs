@@ -54,9 +54,10 @@ impl Area {
         Area { start, length, writable: true, backing: Backing::Heap(words) }
     }
 
-    fn all(&self) -> &[AtomicU64] {
-        // SAFETY: the module's invariant.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    #[inline]
+    fn word(&self, word: usize) -> Option<&AtomicU64> {
+        // SAFETY: the module's invariant; the word is inside.
+        (word < self.length).then(|| unsafe { self.start.add(word).as_ref() })
     }
 }
 
@@ -76,13 +77,13 @@ impl Memory for Area {
 
     fn load(&self, word: usize) -> Option<u64> {
         // Relaxed: the only ordering that Rust promises for loads from read-only memory; fences do the rest.
-        self.all().get(word).map(|word| word.load(Ordering::Relaxed))
+        self.word(word).map(|word| word.load(Ordering::Relaxed))
     }
 
     fn store(&self, word: usize, value: u64) {
         debug_assert!(self.writable && word < self.length, "a store to word {word} of {}", self.length);
         if self.writable
-            && let Some(word) = self.all().get(word)
+            && let Some(word) = self.word(word)
         {
             word.store(value, Ordering::Relaxed);
         }
@@ -109,9 +110,13 @@ unsafe impl Sync for Words {}
 impl Words {
     /// The words from `start` on, or `None` if they are not all inside a writable area.
     pub(crate) fn new(area: &Arc<Area>, start: usize, length: usize) -> Option<Words> {
-        let words = area.all().get(start..start.checked_add(length)?)?;
-        let start = NonNull::from(words).cast();
-        area.writable.then(|| Words { start, length, _area: Arc::clone(area) })
+        let inside = start.checked_add(length).is_some_and(|end| end <= area.length);
+        // SAFETY: the module's invariant; the words are inside.
+        (inside && area.writable).then(|| Words {
+            start: unsafe { area.start.add(start) },
+            length,
+            _area: Arc::clone(area),
+        })
     }
 
     /// The words themselves.
