@@ -1,3 +1,140 @@
-//! Readers of the stats segment.
+//! `weirstat` reads weir's stats segment: what VPP's `vpp_get_stats` does, and the views that `vppctl show` has.
+//!
+//! One file per subcommand; each has its options as a clap struct and a `run` that writes to any [`Write`]. They share
+//! [`connection`] (finding weir, and saying so when it is not there), [`patterns`] (which entries) and [`values`] (the text
+//! of a value).
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod connection;
+mod dump;
+mod failure;
+mod ls;
+mod patterns;
+mod poll;
+mod screen;
+mod show;
+mod values;
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::failure::Failure;
+
+/// Where weir serves its stats unless its config names another socket (`[stats] socket`).
+const SOCKET: &str = "/run/weir/stats.sock";
+
+/// Read weir's counters, without slowing weir down.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+struct Arguments {
+    /// The stats socket of the weir to read; also VPP's (/run/vpp/stats.sock)
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+    /// Print JSON: one object a line for ls, dump and poll, one document for show
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weirstat show interfaces            packets, bytes and drops per port
+  weirstat show errors                what was dropped, where and why
+  weirstat ls ^/if/                   the names of all port counters
+  weirstat dump --no-zeros ^/err/     every drop reason that has counted something
+  weirstat poll --interval 0.5 /if/rx the receive counters, twice a second
+
+Exit status: 0 if the segment was read, 1 if not, 2 if the command line is wrong.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ls(ls::Ls),
+    Dump(dump::Dump),
+    Poll(poll::Poll),
+    Show(show::Show),
+}
+
+impl Arguments {
+    fn read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Arguments, clap::Error> {
+        let arguments = Arguments::try_parse_from(words)?;
+        // clap itself sees such a conflict only when both stand behind the subcommand.
+        let machine = match &arguments.command {
+            Command::Dump(dump) => dump.view.machine,
+            Command::Poll(poll) => poll.view.machine,
+            Command::Ls(_) | Command::Show(_) => false,
+        };
+        if machine && arguments.json {
+            let text = "--machine and --json are two formats: choose one";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        Ok(arguments)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::read(std::env::args_os()).unwrap_or_else(|error| error.exit())) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has read enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let (path, json) = (arguments.socket.as_path(), arguments.json);
+    let mut out = BufWriter::new(io::stdout().lock());
+    match &arguments.command {
+        Command::Ls(ls) => ls.run(path, json, &mut out)?,
+        Command::Dump(dump) => dump.run(path, json, &mut out)?,
+        Command::Poll(poll) => poll.run(path, json, &mut out)?,
+        Command::Show(show) => show.run(path, json, &mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// A line on stderr. That it may be closed is no reason to stop.
+fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "weirstat: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_command() {
+        let before = Arguments::read(["weirstat", "--socket", "/s", "--json", "ls"]).unwrap();
+        let after = Arguments::read(["weirstat", "ls", "--json", "--socket", "/s"]).unwrap();
+        for arguments in [before, after] {
+            assert!(arguments.json && arguments.socket.as_os_str() == "/s");
+        }
+        assert_eq!(Arguments::read(["weirstat", "ls"]).unwrap().socket.as_os_str(), "/run/weir/stats.sock");
+    }
+
+    #[test]
+    fn show_takes_the_singular_too() {
+        for view in ["interface", "interfaces", "error", "errors", "runtime", "xdp"] {
+            Arguments::read(["weirstat", "show", view]).unwrap();
+        }
+    }
+
+    #[test]
+    fn one_output_format_at_a_time() {
+        Arguments::read(["weirstat", "dump", "--machine", "--json"]).unwrap_err();
+        Arguments::read(["weirstat", "--json", "poll", "--machine"]).unwrap_err();
+    }
+}

@@ -1,0 +1,125 @@
+//! Why weirstat stops, in words that say what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use weir_stats::ReadError;
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Nothing is at the path.
+    #[error(
+        "there is no weir at {}: no such socket; start weir, or name its stats socket with --socket",
+        path.display()
+    )]
+    NoSocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The socket is not for this user.
+    #[error(
+        "no permission to read {}: it is open to root and to group {group}; join that group \
+         (usermod -aG {group} USER, then log in again), or run weirstat as root",
+        path.display()
+    )]
+    Denied {
+        /// The socket.
+        path: PathBuf,
+        /// The group that may read.
+        group: String,
+    },
+    /// A folder on the way to the socket is not for this user.
+    #[error(
+        "no permission to look for {}: folder {} is closed to you, it is open to group {group}; join that group, or run \
+         weirstat as root",
+        path.display(),
+        folder.display()
+    )]
+    Hidden {
+        /// The socket.
+        path: PathBuf,
+        /// The first folder that may not be entered.
+        folder: PathBuf,
+        /// The folder's group.
+        group: String,
+    },
+    /// Nobody listens on the socket.
+    #[error(
+        "weir is not running: the socket at {} was left by one that died; start weir, it will take the socket over",
+        path.display()
+    )]
+    LeftOver {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The path leads to something else.
+    #[error("{} is not a socket: name weir's stats socket with --socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Somebody else's socket, or a weir that does not answer.
+    #[error(
+        "{} does not answer as a stats socket: {reason}; name weir's stats socket with --socket, or restart the weir that \
+         serves it",
+        path.display()
+    )]
+    Mute {
+        /// The socket.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// The segment is of another time.
+    #[error(
+        "the stats segment at {} has layout version {version}, and this weirstat reads version 2: use the weirstat that \
+         came with that weir",
+        path.display()
+    )]
+    Version {
+        /// The socket.
+        path: PathBuf,
+        /// The version found.
+        version: u64,
+    },
+    /// The segment cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Segment {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        source: ReadError,
+    },
+    /// The segment has nothing of what was asked for.
+    #[error("{} has no {what} ({entry} is missing): it is not weir's, or of a weir that has none", path.display())]
+    Missing {
+        /// The socket.
+        path: PathBuf,
+        /// What was asked for.
+        what: &'static str,
+        /// The entry that would say.
+        entry: &'static str,
+    },
+    /// A pattern cannot be understood.
+    #[error(
+        "{pattern:?} is not a pattern: {reason}; write a regular expression, with \\ before a character that is meant as \
+         itself"
+    )]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Standard output does not take it.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Failure {
+        // Nothing that is written here can fail to be JSON: it is the output that failed.
+        Failure::Output(error.into())
+    }
+}

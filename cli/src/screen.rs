@@ -1,0 +1,152 @@
+//! Where `poll` prints: a terminal, which is redrawn in place, or anything else, which gets one block after another and no
+//! control sequence.
+
+use std::io::{self, Write};
+
+use crate::complain;
+
+/// The place, and what was said last, as that is said once.
+#[derive(Debug)]
+pub struct Screen {
+    terminal: bool,
+    /// Blocks are for people, who want a gap between them.
+    gaps: bool,
+    blocks: u64,
+    said: Option<String>,
+}
+
+/// Lines of a terminal that does not say how many it has.
+const LINES: usize = 24;
+
+/// Control sequences of ECMA-48, and DEC's private mode 7 (lines that do not wrap at the right edge).
+const CLEAR_ALL: &str = "\x1b[2J";
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
+const NO_WRAP: &str = "\x1b[?7l";
+const WRAP: &str = "\x1b[?7h";
+
+impl Screen {
+    /// A screen.
+    pub fn new(terminal: bool, gaps: bool) -> Screen {
+        Screen { terminal, gaps, blocks: 0, said: None }
+    }
+
+    /// Shows a block of lines, and below it a note: on a terminal as long as it holds, otherwise on stderr when it is new.
+    pub fn draw(&mut self, block: &[u8], note: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+        self.blocks += 1;
+        if self.terminal {
+            return self.redraw(block, note, out);
+        }
+        if self.gaps && self.blocks > 1 {
+            out.write_all(b"\n")?;
+        }
+        out.write_all(block)?;
+        out.flush()?;
+        // The age of a silence grows from block to block, without being news.
+        match note {
+            None => self.said = None,
+            Some(note) => self.say(note),
+        }
+        Ok(())
+    }
+
+    /// Says why there is nothing to show.
+    pub fn note(&mut self, note: &str, out: &mut impl Write) -> io::Result<()> {
+        if self.terminal {
+            self.blocks += 1;
+            return self.redraw(b"", Some(note), out);
+        }
+        self.say(note);
+        Ok(())
+    }
+
+    fn say(&mut self, note: &str) {
+        let news = without_numbers(note);
+        if self.said.as_deref() != Some(&news) {
+            complain(note);
+            self.said = Some(news);
+        }
+    }
+
+    /// All at once, so that nobody sees half a frame.
+    fn redraw(&self, block: &[u8], note: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+        let lines = rustix::termios::tcgetwinsize(io::stdout())
+            .map_or(LINES, |size| if size.ws_row == 0 { LINES } else { size.ws_row.into() });
+        if self.blocks == 1 {
+            out.write_all(CLEAR_ALL.as_bytes())?;
+        }
+        out.write_all(frame(&String::from_utf8_lossy(block), note, lines).as_bytes())?;
+        out.flush()
+    }
+}
+
+/// What redraws a terminal of so many lines.
+fn frame(block: &str, note: Option<&str>, lines: usize) -> String {
+    // The last line stays empty for the cursor.
+    let room = lines.saturating_sub(1 + usize::from(note.is_some()));
+    let all = block.lines().count();
+    let shown = if all > room { room.saturating_sub(1) } else { all };
+    let rest = format!("… {} more lines: name fewer with a PATTERN", all - shown);
+    let mut frame = String::from(NO_WRAP);
+    frame.push_str(HOME);
+    for line in block.lines().take(shown).chain((all > shown).then_some(rest.as_str())).chain(note) {
+        frame.push_str(line);
+        frame.push_str(CLEAR_LINE);
+        frame.push('\n');
+    }
+    frame.push_str(CLEAR_BELOW);
+    frame.push_str(WRAP);
+    frame
+}
+
+/// A note without what changes from one reading to the next.
+fn without_numbers(note: &str) -> String {
+    note.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_covers_the_one_before() {
+        assert_eq!(frame("a\nb\n", None, 24), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(frame("", Some("gone"), 24), "\x1b[?7l\x1b[Hgone\x1b[K\n\x1b[J\x1b[?7h");
+    }
+
+    #[test]
+    fn a_frame_fits_its_terminal() {
+        let block = "x\n".repeat(100);
+        for (lines, note) in [(24, None), (24, Some("note")), (3, None)] {
+            let frame = frame(&block, note, lines);
+            assert_eq!(frame.matches('\n').count(), lines - 1);
+            let shown = frame.matches('x').count();
+            assert!(frame.contains(&format!("… {} more lines", 100 - shown)), "{frame}");
+        }
+        assert_eq!(frame("x\nx\n", None, 3).matches('x').count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_terminal_gets_no_control_sequence() {
+        let (mut screen, mut out) = (Screen::new(false, true), Vec::new());
+        screen.draw(b"a\n", None, &mut out).unwrap();
+        screen.draw(b"b\n", None, &mut out).unwrap();
+        assert_eq!(std::mem::take(&mut out), b"a\n\nb\n");
+        let mut screen = Screen::new(false, false);
+        screen.draw(b"a\n", None, &mut out).unwrap();
+        screen.draw(b"b\n", None, &mut out).unwrap();
+        assert_eq!(out, b"a\nb\n");
+    }
+
+    #[test]
+    fn a_note_is_said_once() {
+        let mut screen = Screen::new(false, true);
+        screen.say("silent for 3 s");
+        let said = screen.said.clone();
+        screen.say("silent for 14 s");
+        assert_eq!(screen.said, said);
+        screen.draw(b"", None, &mut Vec::new()).unwrap();
+        assert_eq!(screen.said, None);
+    }
+}
