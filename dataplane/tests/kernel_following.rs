@@ -181,6 +181,13 @@ fn routes_that_go_silently_with_their_device_are_missed_at_once() {
     namespace.ip("link del v1");
     follower.until_route("10.2.0.0/16", "none");
     follower.agrees_with_a_newcomer(&namespace);
+    // A device that loses its last address loses its routes, silently.
+    namespace.ip("route add 10.6.0.0/16 dev v0");
+    follower.until_route("10.6.0.0/16", "v0 link");
+    namespace.ip("addr del 10.0.0.1/24 dev v0");
+    follower.until_route("10.6.0.0/16", "none");
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("addr add 10.0.0.1/24 dev v0");
     // A route that prefers an address as its source goes with the address.
     namespace.ip("addr add 10.0.9.1/24 dev v0");
     namespace.ip("route add 10.8.0.0/16 via 10.0.0.2 src 10.0.9.1");
@@ -326,6 +333,105 @@ fn lost_notifications_lead_to_the_same_picture() {
     follower.agrees_with_a_newcomer(&namespace);
     assert!(!follower.picture.links.values().any(|link| link.name == "v1"));
     assert!(follower.picture.neighbours.is_empty());
+}
+
+/// A small generator (xorshift64): the same commands for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        choices[usize::try_from(self.0 % choices.len() as u64).unwrap()]
+    }
+
+    fn command(&mut self) -> String {
+        let prefix = self.of(&["10.1.0.0/16", "10.2.0.0/16", "10.2.0.0/24", "10.3.0.3/32", "default"]);
+        let metric = self.of(&["", "metric 5", "metric 9", "metric 5 tos 0x10"]);
+        let id = self.of(&["1", "2", "3"]);
+        let device = self.of(&["v0", "v1", "p0", "p1"]);
+        let target = self.of(&[
+            "via 10.0.0.2",
+            "via 10.0.1.2",
+            "via 10.0.1.3",
+            "dev v0",
+            "via 10.0.0.9 src 10.0.0.5",
+            "nexthop via 10.0.0.2 nexthop via 10.0.1.2 weight 3",
+            "nhid 1",
+            "nhid 2",
+            "nhid 10",
+            "via inet6 fe80::1 dev v0",
+        ]);
+        match self.of(&[
+            "link", "address", "route", "route", "route", "route", "route", "delete", "kind", "object",
+            "object", "group",
+        ]) {
+            "link" => format!("link set {device} {}", self.of(&["up", "up", "down"])),
+            "address" => format!(
+                "addr {} {}",
+                self.of(&["add", "del"]),
+                self.of(&[
+                    "10.0.0.5/24 dev v0",
+                    "10.0.0.1/24 dev v0",
+                    "10.0.1.1/24 dev v1",
+                    "10.9.0.1/32 dev v1"
+                ])
+            ),
+            "route" => {
+                let verb = self.of(&["add", "replace", "append", "prepend", "change"]);
+                format!("route {verb} {prefix} {target} {metric}")
+            }
+            "delete" => format!("route del {prefix} {metric}"),
+            "kind" => {
+                format!("route replace {} {prefix} {metric}", self.of(&["blackhole", "prohibit", "throw"]))
+            }
+            "object" => {
+                let what = self.of(&[
+                    "via 10.0.0.2 dev v0",
+                    "via 10.0.1.2 dev v1",
+                    "via 10.0.1.9 dev v1",
+                    "blackhole",
+                ]);
+                match self.of(&["add", "replace", "del"]) {
+                    "del" => format!("nexthop del id {id}"),
+                    verb => format!("nexthop {verb} id {id} {what}"),
+                }
+            }
+            _ => match self.of(&["add", "replace", "del"]) {
+                "del" => "nexthop del id 10".to_owned(),
+                verb => format!("nexthop {verb} id 10 group {}", self.of(&["1/2", "2,3/3", "1", "1,4/2,2"])),
+            },
+        }
+    }
+}
+
+#[test]
+fn random_commands_lead_to_the_picture_of_a_newcomer() {
+    for seed in 1..=12u64 {
+        let Some(namespace) = two_links("random_commands") else { return };
+        if seed % 2 == 0 {
+            namespace.exec("sysctl", &["-qw", "net.ipv4.nexthop_compat_mode=0"]);
+        }
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut follower = Follower::new(&namespace);
+        for round in 0..10 {
+            // A start from which most of what follows can succeed.
+            let start =
+                ["link set v0 up", "link set p0 up", "link set v1 up", "link set p1 up"].into_iter().chain([
+                    "addr replace 10.0.0.1/24 dev v0",
+                    "addr replace 10.0.1.1/24 dev v1",
+                    "nexthop replace id 1 via 10.0.0.2 dev v0",
+                    "nexthop replace id 2 via 10.0.1.2 dev v1",
+                ]);
+            let random = (0..40).map(|_| random.command());
+            let commands: Vec<String> = start.map(str::to_owned).chain(random).collect();
+            // Many are refused, as they should be: what counts is what the kernel made of the rest.
+            namespace.ip_batch_as_far_as_possible(&commands.join("\n"));
+            eprintln!("seed {seed}, round {round}:\n{}", commands.join("\n"));
+            follower.agrees_with_a_newcomer(&namespace);
+        }
+    }
 }
 
 #[test]

@@ -37,9 +37,9 @@ const RECEIVE_BUFFER: usize = 64 << 20;
 /// notification about a device with many virtual functions.
 const DATAGRAM: usize = 128 << 10;
 
-/// Datagrams read in one [`Kernel::drain`]. A dump's hold some hundred routes each: more would hold up the rest of the control
-/// thread, fewer would cost it a poll each.
-const BUDGET: usize = 128;
+/// Datagrams read in one [`Kernel::drain`]. A dump's hold some hundred routes each: many more would hold up the rest of the control
+/// thread (its heartbeat is due every second), fewer would cost it a poll each.
+const BUDGET: usize = 32;
 
 /// `linux/rtnetlink.h`, RTNLGRP_*: link, neighbour, IPv4 address, IPv4 route, next-hop object.
 const GROUPS: [u32; 5] = [1, 3, 5, 7, 32];
@@ -270,7 +270,8 @@ impl Kernel {
             Body::LinkGone(index) => self.link_gone(index, sink),
             Body::Address(address) => self.mirror.address(address, sink),
             Body::AddressGone(address) => {
-                // Before Linux 6.6 routes that prefer the address as their source go without a word.
+                // With its last address a device loses all its routes without a word, and before Linux 6.6 so do routes that prefer the
+                // address as their source.
                 if self.mirror.address_gone(address, sink) {
                     self.want(&[Table::Routes]);
                 }

@@ -66,16 +66,27 @@ impl Namespace {
         }
     }
 
-    /// Runs many `ip` commands in the namespace, one a line.
+    /// Runs many `ip` commands in the namespace, one a line, which must all succeed.
     pub fn ip_batch(&self, commands: &str) {
+        assert!(self.batch(&["-batch", "-"], Stdio::inherit(), commands));
+    }
+
+    /// Runs many `ip` commands in the namespace, one a line, some of which may fail.
+    pub fn ip_batch_as_far_as_possible(&self, commands: &str) {
+        self.batch(&["-force", "-batch", "-"], Stdio::null(), commands);
+    }
+
+    fn batch(&self, arguments: &[&str], stderr: Stdio, commands: &str) -> bool {
         let mut child = Command::new("ip")
-            .args(["-n", &self.name, "-batch", "-"])
+            .args(["-n", &self.name])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success());
+        child.wait().unwrap().success()
     }
 
     /// Runs another command in the namespace and returns what it wrote.
