@@ -484,3 +484,159 @@ const fn tail_of(header_tail: [u8; 6], kind: AdjacencyKind) -> u64 {
     let [t0, t1, t2, t3, t4, t5] = header_tail;
     u64::from_ne_bytes([t0, t1, t2, t3, t4, t5, kind as u8, 0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    const PATH: Path = Path { port: 3, mtu: 1500, next_hop: 0x0a00_0001 };
+
+    /// A header whose every byte is `byte`.
+    fn header(byte: u8) -> [u8; 14] {
+        [byte; 14]
+    }
+
+    fn table(readers: usize) -> (Adjacencies, AdjacencyWriter, Quiescence) {
+        let quiescence = Quiescence::new(readers);
+        let (adjacencies, writer) = Adjacencies::new(64, quiescence.clone());
+        (adjacencies, writer, quiescence)
+    }
+
+    #[test]
+    fn the_well_known_ones_are_there_and_cannot_be_changed() {
+        let (adjacencies, mut writer, _) = table(0);
+        for (index, kind) in [
+            (AdjacencyIndex::UNREACHABLE, AdjacencyKind::Unreachable),
+            (AdjacencyIndex::BLACKHOLE, AdjacencyKind::Drop),
+            (AdjacencyIndex::PROHIBITED, AdjacencyKind::Prohibited),
+            (AdjacencyIndex::LOCAL, AdjacencyKind::Local),
+            (AdjacencyIndex::NO_PORT, AdjacencyKind::Unreachable),
+        ] {
+            assert!(index.is_special());
+            assert_eq!(adjacencies.load(index).kind(), kind);
+            let refused = AdjacencyError::NotAllocated { index: index.as_u32() };
+            assert_eq!(writer.set_rewrite(index, header(1), PATH), Err(refused));
+            assert_eq!(writer.free(index), Err(refused));
+        }
+        assert!(!writer.allocate(PATH).unwrap().is_special());
+        assert_eq!(adjacencies.load(AdjacencyIndex::MAX).kind(), AdjacencyKind::Free, "beyond the table");
+    }
+
+    #[test]
+    fn a_neighbour_comes_moves_and_goes_at_once() {
+        let (adjacencies, mut writer, quiescence) = table(1);
+        let _reader = quiescence.reader(0).unwrap();
+        let index = writer.allocate(PATH).unwrap();
+        let found = adjacencies.load(index);
+        assert_eq!((found.kind(), found.next_hop()), (AdjacencyKind::Incomplete, PATH.next_hop));
+
+        assert_eq!(writer.set_rewrite(index, header(7), PATH), Ok(true));
+        let found = adjacencies.load(index);
+        assert_eq!((found.kind(), found.header()), (AdjacencyKind::Rewrite, header(7)));
+        assert_eq!((found.port(), found.mtu(), found.next_hop()), (3, 1500, PATH.next_hop));
+
+        let mut moved = header(7);
+        moved[..6].fill(9);
+        assert_eq!(writer.set_rewrite(index, moved, Path { mtu: 9000, ..PATH }), Ok(true));
+        assert_eq!((adjacencies.load(index).header(), adjacencies.load(index).mtu()), (moved, 9000));
+
+        writer.set_incomplete(index).unwrap();
+        assert_eq!(adjacencies.load(index).kind(), AdjacencyKind::Incomplete);
+        let back = Path { mtu: 9000, ..PATH };
+        assert_eq!(writer.set_rewrite(index, header(7), back), Ok(true), "nothing but the MAC has changed");
+    }
+
+    #[test]
+    fn another_source_or_port_waits_for_the_readers() {
+        let (adjacencies, mut writer, quiescence) = table(1);
+        let reader = quiescence.reader(0).unwrap();
+        let index = writer.allocate(PATH).unwrap();
+        writer.set_rewrite(index, header(1), PATH).unwrap();
+        let elsewhere = Path { port: 4, ..PATH };
+        assert_eq!(writer.set_rewrite(index, header(2), elsewhere), Ok(false));
+        assert_eq!(adjacencies.load(index).kind(), AdjacencyKind::Incomplete);
+        writer.set_mtu(index, 1400).unwrap();
+        assert_eq!(writer.reclaim(), 1);
+        reader.quiescent();
+        assert_eq!(writer.reclaim(), 0);
+        let found = adjacencies.load(index);
+        assert_eq!((found.kind(), found.header()), (AdjacencyKind::Rewrite, header(2)));
+        assert_eq!((found.port(), found.mtu()), (4, 1400));
+    }
+
+    #[test]
+    fn a_put_off_rewrite_is_forgotten_when_the_neighbour_goes() {
+        let (adjacencies, mut writer, quiescence) = table(1);
+        let reader = quiescence.reader(0).unwrap();
+        let index = writer.allocate(PATH).unwrap();
+        writer.set_rewrite(index, header(1), PATH).unwrap();
+        writer.set_rewrite(index, header(2), PATH).unwrap();
+        writer.set_incomplete(index).unwrap();
+        reader.quiescent();
+        writer.reclaim();
+        assert_eq!(adjacencies.load(index).kind(), AdjacencyKind::Incomplete);
+    }
+
+    #[test]
+    fn a_freed_one_stays_until_the_readers_have_passed() {
+        let quiescence = Quiescence::new(1);
+        let (adjacencies, mut writer) = Adjacencies::new(WELL_KNOWN.len() + 1, quiescence.clone());
+        let reader = quiescence.reader(0).unwrap();
+        let index = writer.allocate(PATH).unwrap();
+        writer.set_rewrite(index, header(1), PATH).unwrap();
+        writer.free(index).unwrap();
+        let refused = AdjacencyError::NotAllocated { index: index.as_u32() };
+        assert_eq!(writer.free(index), Err(refused), "once is enough");
+        assert_eq!(writer.set_incomplete(index), Err(refused));
+        assert_eq!(adjacencies.load(index).header(), header(1));
+        assert_eq!(writer.allocate(PATH), Err(AdjacencyError::Full { capacity: adjacencies.capacity() }));
+        reader.quiescent();
+        assert_eq!(writer.reclaim(), 0);
+        assert_eq!(adjacencies.load(index).kind(), AdjacencyKind::Free);
+        assert_eq!(writer.allocate_glean(PATH), Ok(index));
+        assert_eq!(adjacencies.load(index).kind(), AdjacencyKind::Glean);
+    }
+
+    /// Every rewrite's source MAC, EtherType, port, MTU and next hop carry one number, its destination MAC another: a reader that found
+    /// parts of two rewrites would see it.
+    #[test]
+    fn no_reader_finds_parts_of_two_rewrites() {
+        const STEPS: u32 = if cfg!(miri) { 60 } else { 50_000 };
+        let (adjacencies, mut writer, quiescence) = table(1);
+        let reader = quiescence.reader(0).unwrap();
+        let index = writer.allocate(PATH).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (adjacencies, over) = (&adjacencies, &over);
+            scope.spawn(move || {
+                while !over.load(Relaxed) {
+                    let found = adjacencies.load(index);
+                    if found.kind() == AdjacencyKind::Rewrite {
+                        let [destination @ .., _, _, _, _, _, _, _, number] = found.header();
+                        assert!(destination.iter().all(|&byte| byte == destination[0]));
+                        assert!(found.header()[6..].iter().all(|&byte| byte == number));
+                        assert_eq!((found.port(), found.next_hop()), (u16::from(number), u32::from(number)));
+                    }
+                    reader.quiescent();
+                }
+            });
+            for step in 0..STEPS {
+                let mut header = header((step / 4) as u8);
+                header[..6].fill(step as u8);
+                let number = header[13];
+                let path =
+                    Path { port: u16::from(number), mtu: u16::from(number), next_hop: u32::from(number) };
+                if step % 7 == 0 {
+                    writer.set_incomplete(index).unwrap();
+                }
+                if !writer.set_rewrite(index, header, path).unwrap() && step % 3 == 0 {
+                    while writer.reclaim() > 0 {
+                        std::thread::yield_now();
+                    }
+                }
+            }
+            over.store(true, Relaxed);
+        });
+    }
+}

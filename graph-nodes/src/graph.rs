@@ -23,7 +23,7 @@ use crate::{
     clock,
     counters::Counters,
     frames::{FramePool, Frames},
-    node::{Context, Next, Node, Registration, Tables, VECTOR, Workbench},
+    node::{Context, Forget, Next, Node, Registration, Tables, VECTOR, Workbench},
     packet::{Packet, ReasonIndex},
     trace::{TraceOrder, TraceRecord, Tracer},
 };
@@ -265,13 +265,15 @@ impl Graph {
     }
 
     /// Processes until no node has pending packets. Returns the time in ticks at which it ended.
+    ///
+    /// All nodes are told that it is `now`: what they decide by the time (rates, timeouts) depends on nothing but what the caller says.
     pub fn run(&mut self, now: u64) -> u64 {
-        let mut now = now;
+        let mut mark = now;
         while self.ready != 0 {
             let node = self.ready.trailing_zeros() as usize;
-            now = self.dispatch(node, now);
+            mark = self.dispatch(node, now, mark);
         }
-        now
+        mark
     }
 
     /// Calls the nodes whose deadline has passed, then runs. Returns the earliest deadline that is left.
@@ -301,14 +303,19 @@ impl Graph {
         nodes + self.transmit.iter().map(Vec::len).sum::<usize>()
     }
 
+    /// Lets counters begin anew; see [`Node::forget`].
+    pub fn forget(&mut self, gone: &Forget) {
+        self.nodes.iter_mut().for_each(|node| node.forget(gone));
+    }
+
     /// Follows packets from now on.
     pub fn trace(&mut self, order: TraceOrder, records: crossbeam_channel::Sender<TraceRecord>) {
         self.tracer.start(order, records);
     }
 
-    /// Takes up to a vector of a node's packets, processes them and moves them on. Returns the time at its end.
+    /// Takes up to a vector of a node's packets, processes them and moves them on. Its clocks count from `mark`; returns the time at its end.
     #[inline]
-    fn dispatch(&mut self, node: usize, now: u64) -> u64 {
+    fn dispatch(&mut self, node: usize, now: u64, mark: u64) -> u64 {
         let pending = &mut self.pending[node];
         if pending.len() <= VECTOR {
             std::mem::swap(pending, &mut self.vector);
@@ -318,10 +325,10 @@ impl Graph {
         }
         let count = self.vector.len();
         if count == 0 {
-            return now;
+            return mark;
         }
         if self.tracer.is_active() {
-            self.tracer.record(node, now, &mut self.vector, &self.frames);
+            self.tracer.record(node, mark, &mut self.vector, &self.frames);
         }
         let vector = std::mem::take(&mut self.vector);
         self.vector = self.call(node, now, |node, cx, next| {
@@ -336,7 +343,7 @@ impl Graph {
         let end = clock::now();
         self.calls.add(node, 1);
         self.vectors.add(node, count as u64);
-        self.clocks.add(node, end.wrapping_sub(now));
+        self.clocks.add(node, end.wrapping_sub(mark));
         end
     }
 

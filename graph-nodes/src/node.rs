@@ -54,6 +54,10 @@ pub trait Node: Send {
         None
     }
 
+    /// Numbers whose counters begin anew: what they stood for is gone, no packet is counted under them any more, and they will stand for
+    /// something else.
+    fn forget(&mut self, _gone: &Forget) {}
+
     /// Packets that the node holds now.
     fn held(&self) -> usize {
         0
@@ -90,6 +94,15 @@ pub enum Request {
     },
 }
 
+/// Routes and next hops that are gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forget {
+    /// Route indices.
+    pub routes: Vec<u32>,
+    /// Adjacency indices.
+    pub adjacencies: Vec<u32>,
+}
+
 /// What a node may be made of.
 pub struct Workbench<'a> {
     /// The worker's row in every per-thread vector (worker *w* has row *w* + 1).
@@ -124,7 +137,7 @@ pub struct Context<'a> {
     pub pool: &'a mut FramePool,
     /// Forwarding state.
     pub tables: &'a Tables,
-    /// The time at which this vector's processing began, in ticks.
+    /// The time that [`Graph::run`](crate::graph::Graph::run) was given, in ticks: when the burst was received.
     pub now: u64,
     /// Packets on their way to the ports' rings, by port.
     pub transmit: &'a mut [Vec<Packet>],

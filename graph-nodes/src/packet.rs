@@ -22,7 +22,7 @@ pub mod flags {
 }
 
 /// Why a packet is dropped: an index into the graph's list of all nodes' reasons, in registration order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReasonIndex(pub(crate) u16);
 
 impl ReasonIndex {

@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -22,6 +22,8 @@ struct Port {
     address: AtomicU32,
     /// Largest IP packet, bytes.
     mtu: AtomicU32,
+    /// Set up, with carrier.
+    up: AtomicBool,
 }
 
 /// All ports; cheap to clone, every clone sees the same table.
@@ -64,6 +66,19 @@ impl Ports {
         if let Some(port) = self.0.get(usize::from(port)) {
             port.mtu.store(u32::from(mtu), Relaxed);
         }
+    }
+
+    /// Says whether a port can send.
+    pub fn set_up(&self, port: PortIndex, up: bool) {
+        if let Some(port) = self.0.get(usize::from(port)) {
+            port.up.store(up, Relaxed);
+        }
+    }
+
+    /// Whether the port can send.
+    #[inline]
+    pub fn is_up(&self, port: PortIndex) -> bool {
+        self.0.get(usize::from(port)).is_some_and(|port| port.up.load(Relaxed))
     }
 
     /// The port's MAC address as [`mac_number`] gives it; 0 for an unknown port.

@@ -27,7 +27,7 @@ pub(super) struct Rib {
 impl Rib {
     pub(super) fn new(extension_blocks: u32) -> io::Result<Self> {
         Ok(Self {
-            nodes: Zeroed::new(NODES, Pages::Ordinary)?,
+            nodes: Zeroed::new(NODES, Pages::Huge)?,
             block_nodes: Zeroed::new(extension_blocks as usize * BLOCK_NODES, Pages::Ordinary)?,
         })
     }

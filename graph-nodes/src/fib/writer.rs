@@ -373,3 +373,93 @@ impl fmt::Debug for FibWriter {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adjacency::AdjacencyIndex;
+
+    fn hop(index: u32) -> [NextHop; 1] {
+        [AdjacencyIndex::new(index).unwrap().into()]
+    }
+
+    fn two(index: u32) -> [NextHop; 2] {
+        [index, index + 1].map(|index| AdjacencyIndex::new(index).unwrap().into())
+    }
+
+    fn prefix(text: &str) -> Prefix4 {
+        text.parse().unwrap()
+    }
+
+    const SMALL: FibLimits = FibLimits { routes: 2, extension_blocks: 1, groups: 1 };
+
+    #[test]
+    fn a_full_table_says_so_and_nothing_has_changed() {
+        let (fib, mut writer) = Fib::new(SMALL, Quiescence::new(0)).unwrap();
+        writer.insert(prefix("10.0.0.0/25"), &two(10)).unwrap();
+        let blocks = writer.insert(prefix("10.0.1.0/25"), &hop(1)).unwrap_err();
+        assert!(matches!(blocks, FibError::Full { table: Table::ExtensionBlocks, limit: 1 }));
+        let groups = writer.insert(prefix("10.0.1.0/24"), &two(20)).unwrap_err();
+        assert!(matches!(groups, FibError::Full { table: Table::Groups, limit: 1 }));
+        let second = writer.insert(prefix("10.0.1.0/24"), &two(10)).unwrap();
+        assert_eq!(second.as_u32(), 2, "the refused inserts gave their indices back");
+        let routes = writer.insert(prefix("10.0.2.0/24"), &hop(1)).unwrap_err();
+        assert!(matches!(routes, FibError::Full { table: Table::Routes, limit: 2 }));
+        assert_eq!(
+            routes.to_string(),
+            "the FIB is full: all 2 of its `routes` are in use; raise the limit `routes` and restart"
+        );
+        assert_eq!(writer.len(), 2);
+        assert_eq!(fib.lookup(0x0a00_0201), Leaf::NONE);
+        assert_eq!(fib.lookup(0x0a00_0101).route(), 2);
+    }
+
+    #[test]
+    fn bad_next_hops_are_refused() {
+        let (_, mut writer) = Fib::new(SMALL, Quiescence::new(0)).unwrap();
+        let network = prefix("10.0.0.0/24");
+        assert!(matches!(writer.insert(network, &[]), Err(FibError::NoNextHops)));
+        let zero = NextHop { weight: 0, ..hop(9)[0] };
+        assert!(matches!(writer.insert(network, &[zero]), Err(FibError::ZeroWeight { .. })));
+        let many: Vec<_> = (0..257).map(|index| hop(index)[0]).collect();
+        assert!(matches!(writer.insert(network, &many), Err(FibError::TooManyNextHops { count: 257 })));
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn indices_blocks_and_groups_are_reused_only_after_quiescence() {
+        let quiescence = Quiescence::new(1);
+        let reader = quiescence.reader(0).unwrap();
+        let (fib, mut writer) = Fib::new(SMALL, quiescence).unwrap();
+        let first = prefix("10.0.0.128/25");
+        let index = writer.insert(first, &two(10)).unwrap();
+        let held = fib.lookup(0x0a00_0080);
+        writer.insert(prefix("10.0.0.0/24"), &hop(5)).unwrap();
+        assert_eq!(writer.remove(first), Some(index));
+        let other = prefix("10.9.9.9/32");
+        for _ in 0..3 {
+            assert!(matches!(
+                writer.insert(other, &hop(1)),
+                Err(FibError::Full { table: Table::Routes, .. })
+            ));
+        }
+        assert!([10, 11].contains(&fib.resolve(held, 1).as_u32()), "what the reader holds is as it was");
+        assert_eq!(writer.reclaim(), 3, "a route index, a block and a group");
+        reader.quiescent();
+        assert_eq!(writer.insert(other, &two(20)).unwrap(), index);
+        assert_eq!(fib.lookup(0x0a09_0909).prefix_length(), 32);
+    }
+
+    #[test]
+    fn the_default_route_is_a_route_like_others() {
+        let (fib, mut writer) = Fib::new(SMALL, Quiescence::new(0)).unwrap();
+        assert_eq!((fib.lookup(1), writer.lookup_prefix(1)), (Leaf::NONE, None));
+        let index = writer.insert(Prefix4::DEFAULT, &hop(7)).unwrap();
+        assert_eq!((fib.lookup(1).route(), fib.lookup(u32::MAX).adjacency().as_u32()), (index.as_u32(), 7));
+        assert_eq!(writer.lookup_prefix(9), Some((Prefix4::DEFAULT, index)));
+        assert_eq!(writer.insert(Prefix4::DEFAULT, &hop(8)).unwrap(), index);
+        assert_eq!(fib.lookup(1).adjacency().as_u32(), 8);
+        assert_eq!(writer.remove(Prefix4::DEFAULT), Some(index));
+        assert_eq!((fib.lookup(1), writer.remove(Prefix4::DEFAULT)), (Leaf::NONE, None));
+    }
+}

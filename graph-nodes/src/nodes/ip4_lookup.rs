@@ -13,7 +13,7 @@ use weir_stats::{CombinedRow, Error};
 use crate::{
     adjacency::AdjacencyIndex,
     fib::Leaf,
-    node::{Context, Next, Node, Registration, VECTOR, Workbench},
+    node::{Context, Forget, Next, Node, Registration, VECTOR, Workbench},
     packet::Packet,
     wire::{
         icmp4,
@@ -110,6 +110,12 @@ impl Node for Ip4Lookup {
             if adjacency.is_special() {
                 *next = refuse(cx, packet);
             }
+        }
+    }
+
+    fn forget(&mut self, gone: &Forget) {
+        for route in &gone.routes {
+            self.routes.set(*route as usize, 0, 0);
         }
     }
 }

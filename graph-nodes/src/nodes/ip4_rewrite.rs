@@ -12,7 +12,7 @@ use weir_stats::{CombinedRow, Error};
 
 use crate::{
     adjacency::{AdjacencyIndex, AdjacencyKind},
-    node::{Context, Next, Node, Registration, Workbench},
+    node::{Context, Forget, Next, Node, Registration, Workbench},
     packet::{Packet, flags},
     wire::{
         ethernet, icmp4,
@@ -126,5 +126,11 @@ impl Node for Ip4Rewrite {
             bytes += u64::from(length);
         }
         self.adjacencies.add(run.as_u32() as usize, count, bytes);
+    }
+
+    fn forget(&mut self, gone: &Forget) {
+        for adjacency in &gone.adjacencies {
+            self.adjacencies.set(*adjacency as usize, 0, 0);
+        }
     }
 }

@@ -1,0 +1,463 @@
+//! The appliance: puts the parts together, and the control thread's loop.
+//!
+//! Order of a start: the kernel's tables are read, then memory, sockets, graphs and workers are made, and only when all of that stands do the XDP
+//! programs go on the ports: until then, and from the moment they come off again, the kernel forwards.
+
+use std::{
+    net::Ipv4Addr,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, tick};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use weir_graph::{
+    adjacency::Adjacencies,
+    clock::{self, Clock},
+    counters::Counters,
+    fib::{Fib, FibLimits},
+    frames::{FrameId, FramePool},
+    graph::{Graph, GraphError, Shape},
+    node::{Request, Tables, Workbench},
+    nodes::{REGISTRATIONS, ip4_rewrite::ADJACENCY_CAPACITY},
+    packet::PortIndex,
+    ports::Ports,
+    quiescence::Quiescence,
+    wire::ethernet,
+};
+use weir_stats::{Segment, Server};
+use weir_xdp::{Mode, OwnAddresses, Redirect};
+
+use crate::{
+    config::{Change, Config, changes},
+    control::{Command, ControlServer, Replies, Reply, Status},
+    device,
+    forwarding::Forwarding,
+    kernel::{Event, Kernel, KernelError, Link},
+    port::af_xdp::{self, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
+    publish::Publisher,
+    trace_text::Namer,
+    traces::{self, Trace},
+    worker::{Line, Message, Parts, Worker, WorkerHandle},
+};
+
+/// Why weir can't start, or can't go on. Every text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the texts say it
+pub enum ApplianceError {
+    #[error("there is no device {0}: name one of those that `ip link` shows in the config")]
+    NoDevice(String),
+    #[error("{device} has {queues} receive queue(s) for {workers} workers: give it more (`ethtool -L {device} combined {workers}`), or name fewer cores in [workers]")]
+    TooFewQueues { device: String, queues: u32, workers: usize },
+    #[error("{device}: an MTU of {mtu} does not fit a frame: set at most {} (`ip link set {device} mtu {}`)", MAX_FRAME - ethernet::LENGTH, MAX_FRAME - ethernet::LENGTH)]
+    MtuTooLarge { device: String, mtu: u32 },
+    #[error("{device}: can't ask for its queues: {source}")]
+    Queues { device: String, source: std::io::Error },
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    #[error(transparent)]
+    Port(#[from] af_xdp::OpenError),
+    #[error("{device}: {source}")]
+    Xdp { device: String, source: weir_xdp::Error },
+    #[error(transparent)]
+    OwnAddresses(#[from] weir_xdp::Error),
+    #[error(transparent)]
+    Stats(#[from] weir_stats::Error),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Control(#[from] crate::control::Error),
+    #[error("the forwarding tables can't be made: {0}")]
+    Tables(String),
+    #[error("can't {action}: {source}")]
+    System { action: &'static str, source: std::io::Error },
+}
+
+fn system(action: &'static str) -> impl Fn(std::io::Error) -> ApplianceError {
+    move |source| ApplianceError::System { action, source }
+}
+
+/// How long the kernel may take to list its tables: a million routes take some seconds.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
+/// Heartbeat and counters of the kernel's: four times as often as a reader that polls each second may expect.
+const BEAT: Duration = Duration::from_millis(250);
+/// Neighbours are kept fresh, and rates measured, once in so many beats.
+const BEATS_PER_SECOND: u32 = 4;
+/// How soon to look again whether all workers have let go of old table entries.
+const RECLAIM: Duration = Duration::from_millis(20);
+/// Questions of workers that may wait for the control thread.
+const REQUESTS: usize = 1024;
+
+/// Addresses of this machine that the XDP program can know: a machine with more is not a router.
+const OWN_ADDRESSES: u32 = 1 << 16;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Drain and leave (SIGTERM, SIGINT).
+    Terminate,
+    /// Read the config again (SIGHUP).
+    Reload,
+}
+
+/// A weir that runs.
+pub struct Appliance {
+    config: Config,
+    path: PathBuf,
+    shape: Arc<Shape>,
+    // Dropped first: from here on the kernel forwards.
+    redirects: Vec<Redirect>,
+    monitors: Vec<(usize, SocketMonitor)>,
+    workers: Vec<(WorkerHandle, JoinHandle<()>)>,
+    kernel: Kernel,
+    forwarding: Forwarding,
+    publisher: Publisher,
+    ports: Ports,
+    requests: Receiver<Request>,
+    commands: Receiver<Command>,
+    namer: Namer,
+    traces: Vec<Trace>,
+    _control: ControlServer,
+    _stats: Server,
+}
+
+impl Appliance {
+    /// Starts everything; when this returns, weir forwards.
+    pub fn start(config: Config, path: PathBuf) -> Result<Appliance, ApplianceError> {
+        let devices: Vec<String> = config.ports.iter().map(|port| port.device.clone()).collect();
+        let cores = config.workers.cores.clone();
+        let mut kernel = Kernel::open()?;
+        let mut events = Vec::new();
+        kernel.sync(KERNEL_PATIENCE, &mut |event| events.push(event))?;
+        let links = find_devices(&devices, &events, cores.len())?;
+
+        // The sockets first: they are what may be refused. The control socket tells a second weir that there is one already.
+        let (control, commands) = ControlServer::start(&config.control.socket)?;
+        let queues: u32 = links.iter().map(|link| link.queues).sum();
+        let (memory, mut frames) = Memory::new(queues * FRAMES_PER_QUEUE)?;
+        let own = OwnAddresses::new(OWN_ADDRESSES)?;
+
+        let ports = Ports::new(devices.len());
+        let quiescence = Quiescence::new(cores.len());
+        let limits = FibLimits { routes: config.fib.routes as u32, ..FibLimits::default() };
+        let (fib, fib_writer) =
+            Fib::new(limits, quiescence.clone()).map_err(|error| ApplianceError::Tables(error.to_string()))?;
+        let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
+        let tables = Arc::new(Tables { fib, adjacencies, ports: ports.clone() });
+
+        let defaults = weir_stats::Options::default();
+        let size = config.stats.size.unwrap_or(defaults.size);
+        let segment = Segment::create(weir_stats::Options { size, workers: cores.len(), ..defaults })?;
+        let stats = Server::start(&config.stats.socket, config.stats.group.as_deref(), &segment)?;
+        let mut counters = Counters::new(segment);
+        let shape = Arc::new(Shape::new(REGISTRATIONS)?);
+        shape.register(&mut counters)?;
+
+        let clock = Clock::calibrate();
+        let (requests, request_receiver) = bounded(REQUESTS);
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+        let (mut sockets, mut monitors, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+        for worker in 0..cores.len() {
+            let mut lines = Vec::new();
+            for (port, link) in links.iter().enumerate() {
+                for queue in (0..link.queues).filter(|queue| *queue as usize % cores.len() == worker) {
+                    let rings = memory.open(port as PortIndex, &link.device, queue)?;
+                    let socket = rings.socket().try_clone_to_owned().map_err(system("duplicate a socket"))?;
+                    sockets.push((port, queue, socket));
+                    monitors.push((port, rings.monitor().map_err(system("duplicate a socket"))?));
+                    lines.push(Line { port: port as PortIndex, rings: Box::new(rings) });
+                }
+            }
+            let share: Vec<FrameId> = frames.drain(..lines.len() * FRAMES_PER_QUEUE as usize).collect();
+            let mut bench = Workbench {
+                row: worker + 1,
+                counters: &mut counters,
+                tables: tables.clone(),
+                requests: requests.clone(),
+                clock,
+                seed,
+            };
+            let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?;
+            let reader = quiescence.reader(worker).ok_or_else(|| ApplianceError::Tables("no place for a worker".into()))?;
+            let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(|error| system("make an eventfd")(error.into()))?;
+            let idle = config.workers.idle;
+            let parts = Parts { graph, lines, ports: ports.clone(), reader, idle, clock, row: worker + 1, wake };
+            ready.push(Worker::new(parts, &shape, &mut counters)?);
+        }
+
+        let mut publisher = Publisher::new(counters, own, &devices)?;
+        let mut forwarding = Forwarding::new(fib_writer, adjacency_writer, ports.clone(), &devices, &mut publisher)
+            .map_err(|error| ApplianceError::Tables(error.to_string()))?;
+        for event in events {
+            forwarding.apply(event, &mut publisher);
+        }
+        publisher.flush()?;
+
+        let mut workers = Vec::new();
+        for (number, (worker, handle)) in ready.into_iter().enumerate() {
+            let core = core_affinity::CoreId { id: cores[number] };
+            let thread = std::thread::Builder::new()
+                .name(format!("weir-worker-{number}"))
+                .spawn(move || {
+                    if !core_affinity::set_for_current(core) {
+                        tracing::warn!(core = core.id, "a worker can't be pinned to its core");
+                    }
+                    worker.run();
+                })
+                .map_err(system("start a worker"))?;
+            workers.push((handle, thread));
+        }
+
+        let mut redirects = Vec::new();
+        let xdp = |device: &str| {
+            let device = device.to_owned();
+            move |source| ApplianceError::Xdp { device, source }
+        };
+        for (port, link) in links.iter().enumerate() {
+            let redirect = Redirect::attach(link.index, link.queues, publisher.own_addresses()).map_err(xdp(&link.device))?;
+            for (_, queue, socket) in sockets.iter().filter(|(of, ..)| *of == port) {
+                redirect.bind(*queue, socket.as_fd()).map_err(xdp(&link.device))?;
+            }
+            let mode = match redirect.mode() {
+                Mode::Native => "native",
+                Mode::Generic => "generic (slow: the driver has no XDP)",
+            };
+            tracing::info!(device = link.device, queues = link.queues, xdp = mode, "port is up");
+            redirects.push(redirect);
+        }
+        drop(sockets);
+        let namer = Namer { shape: shape.clone(), devices, clock, start: clock::now() };
+        let mut appliance = Appliance {
+            config,
+            path,
+            shape,
+            redirects,
+            monitors,
+            workers,
+            kernel,
+            forwarding,
+            publisher,
+            ports,
+            requests: request_receiver,
+            commands,
+            namer,
+            traces: Vec::new(),
+            _control: control,
+            _stats: stats,
+        };
+        appliance.links_changed();
+        Ok(appliance)
+    }
+
+    /// The control thread's loop; returns when weir is asked to leave.
+    pub fn run(mut self, signals: &Receiver<Signal>) -> Result<(), ApplianceError> {
+        let (readable, drained) = watch(self.kernel.as_fd().try_clone_to_owned().map_err(system("watch netlink"))?)?;
+        let beats = tick(BEAT);
+        let mut count = 0u32;
+        let mut waiting = 0;
+        loop {
+            // While workers may still hold old entries, look again soon; otherwise not at all.
+            let reclaim = if waiting > 0 { after(RECLAIM) } else { never() };
+            let fetch = if self.traces.is_empty() { never() } else { after(traces::FETCH) };
+            select! {
+                recv(readable) -> alive => {
+                    if alive.is_err() {
+                        return Err(system("watch netlink")(std::io::ErrorKind::BrokenPipe.into()));
+                    }
+                    let (forwarding, publisher) = (&mut self.forwarding, &mut self.publisher);
+                    self.kernel.drain(&mut |event| forwarding.apply(event, publisher))?;
+                    self.links_changed();
+                    self.flush()?;
+                    waiting = self.forwarding.reclaim();
+                    let _ = drained.send(());
+                }
+                recv(self.requests) -> request => {
+                    if let Ok(Request::Resolve { port, address }) = request {
+                        let kernel = &mut self.kernel;
+                        let mut probe = |index, address| kernel.probe(index, address);
+                        self.forwarding.resolve(port, Ipv4Addr::from(address), Instant::now(), &mut probe);
+                    }
+                }
+                recv(self.commands) -> command => {
+                    if let Ok(command) = command {
+                        self.obey(command);
+                    }
+                }
+                recv(signals) -> signal => match signal {
+                    Ok(Signal::Reload) => match self.reload() {
+                        Ok(changed) => tracing::info!(?changed, "config read again"),
+                        Err(problems) => tracing::error!("config not changed:\n{}", problems.join("\n")),
+                    },
+                    Ok(Signal::Terminate) | Err(_) => break,
+                },
+                recv(beats) -> _ => {
+                    self.publisher.beat();
+                    self.publisher.update_kernel_counters(&self.redirects, &self.monitors);
+                    count += 1;
+                    if count.is_multiple_of(BEATS_PER_SECOND) {
+                        self.publisher.update_rates();
+                        let packets = self.publisher.adjacency_packets();
+                        let kernel = &mut self.kernel;
+                        self.forwarding.tick(
+                            Instant::now(),
+                            &|adjacency| packets.get(adjacency.as_u32() as usize).copied().unwrap_or(0),
+                            &mut |index, address| kernel.probe(index, address),
+                        );
+                    }
+                }
+                recv(reclaim) -> _ => waiting = self.forwarding.reclaim(),
+                recv(fetch) -> _ => self.traces.retain_mut(|trace| trace.fetch(&self.namer)),
+            }
+        }
+        self.leave();
+        Ok(())
+    }
+
+    /// Takes the XDP programs off, lets the workers finish, and publishes the last counts.
+    fn leave(mut self) {
+        tracing::info!("leaving: the kernel forwards from here on");
+        self.publisher.update_kernel_counters(&self.redirects, &self.monitors);
+        self.redirects.clear();
+        for (handle, _) in &self.workers {
+            handle.send(Message::Stop);
+        }
+        for (_, thread) in self.workers.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker ended in a panic");
+            }
+        }
+        self.publisher.beat();
+    }
+
+    fn links_changed(&mut self) {
+        for port in 0..self.config.ports.len() as PortIndex {
+            let up = self.forwarding.link(port).is_some_and(Link::usable);
+            if up != self.ports.is_up(port) {
+                self.ports.set_up(port, up);
+                let device = &self.config.ports[usize::from(port)].device;
+                tracing::info!(device, up, "link");
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ApplianceError> {
+        if let Some(gone) = self.publisher.flush()? {
+            let gone = Arc::new(gone);
+            for (handle, _) in &self.workers {
+                handle.send(Message::Forget(gone.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Status { reply } => {
+                let status = Status {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    pid: std::process::id(),
+                    config: self.path.clone(),
+                    ports: self.config.ports.iter().map(|port| port.device.clone()).collect(),
+                    cores: self.config.workers.cores.clone(),
+                };
+                reply.send(Reply::Status(status));
+            }
+            Command::Reload { reply } => {
+                reply.send(match self.reload() {
+                    Ok(changes) => Reply::Reloaded { changes: changes.iter().map(Change::to_string).collect() },
+                    Err(problems) => Reply::Refused { problems },
+                });
+            }
+            Command::Trace { count, node, reply } => self.trace(count, node.as_deref(), reply),
+        }
+    }
+
+    fn trace(&mut self, count: u16, node: Option<&str>, reply: Replies) {
+        let name = node.unwrap_or(self.shape.nodes()[0].name);
+        let Some(node) = self.shape.node(name) else {
+            let names: Vec<&str> = self.shape.nodes().iter().map(|node| node.name).collect();
+            let problem = format!("there is no node {name}: name one of {}", names.join(", "));
+            reply.send(Reply::Refused { problems: vec![problem] });
+            return;
+        };
+        let handles: Vec<WorkerHandle> = self.workers.iter().map(|(handle, _)| handle.clone()).collect();
+        self.traces.push(Trace::start(count, node, reply, &handles));
+    }
+
+    /// Reads the config again: all of it, or nothing.
+    fn reload(&mut self) -> Result<Vec<Change>, Vec<String>> {
+        let new = Config::load(&self.path).map_err(|problems| vec![problems.to_string()])?;
+        let changed = changes(&self.config, &new).map_err(|needs_restart| needs_restart.0)?;
+        for change in &changed {
+            match change {
+                Change::Idle { new, .. } => {
+                    for (handle, _) in &self.workers {
+                        handle.send(Message::Idle(*new));
+                    }
+                }
+            }
+        }
+        self.config = new;
+        Ok(changed)
+    }
+}
+
+/// A port's device, as it was found at the start.
+struct Device {
+    device: String,
+    index: u32,
+    queues: u32,
+}
+
+/// Finds the config's devices among the kernel's links, and checks that they can be ports.
+fn find_devices(devices: &[String], events: &[Event], workers: usize) -> Result<Vec<Device>, ApplianceError> {
+    let links = events.iter().filter_map(|event| match event {
+        Event::Link(link) => Some(link),
+        _ => None,
+    });
+    let links: Vec<&Link> = links.collect();
+    let find = |device: &String| {
+        let link = links.iter().find(|link| link.name == *device);
+        let link = link.ok_or_else(|| ApplianceError::NoDevice(device.clone()))?;
+        let device = device.clone();
+        if link.mtu as usize > MAX_FRAME - ethernet::LENGTH {
+            return Err(ApplianceError::MtuTooLarge { device, mtu: link.mtu });
+        }
+        let queues = match device::rx_queues(&device) {
+            Ok(queues) => queues,
+            Err(source) => return Err(ApplianceError::Queues { device, source }),
+        };
+        if (queues as usize) < workers {
+            return Err(ApplianceError::TooFewQueues { device, queues, workers });
+        }
+        Ok(Device { device, index: link.index, queues })
+    };
+    devices.iter().map(find).collect()
+}
+
+/// A thread that waits for kernel notifications: one message on the first channel each time there are some, then it waits for one on the second,
+/// which says that they have been read.
+fn watch(socket: OwnedFd) -> Result<(Receiver<()>, Sender<()>), ApplianceError> {
+    let (tell, readable) = bounded(1);
+    let (drained, wait) = bounded(1);
+    std::thread::Builder::new()
+        .name("weir-netlink".into())
+        .spawn(move || {
+            loop {
+                match poll(&mut [PollFd::new(&socket, PollFlags::IN)], None) {
+                    Ok(_) => {}
+                    Err(rustix::io::Errno::INTR) => continue,
+                    Err(_) => return,
+                }
+                if tell.send(()).is_err() || wait.recv().is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(system("start a thread"))?;
+    Ok((readable, drained))
+}

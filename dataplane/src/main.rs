@@ -1,0 +1,159 @@
+//! The command line of weir: `run`, `check`, `reload`, `trace`.
+
+use std::{
+    io::{IsTerminal, Write},
+    num::NonZeroU16,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use weir::{
+    appliance::{Appliance, Signal},
+    config::{self, CONTROL_SOCKET, Config},
+    control::Client,
+    trace_text::Transcript,
+};
+
+/// A vector packet processor in Linux user space.
+#[derive(Parser)]
+#[command(name = "weir", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the appliance in the foreground: SIGHUP reads the config again, SIGTERM drains and leaves
+    Run {
+        /// The config file
+        #[arg(long, value_name = "FILE", default_value = "/etc/weir/weir.toml")]
+        config: PathBuf,
+    },
+    /// Validate a config file: exit 0, or print every error with its place and what to write instead
+    Check {
+        /// The config file
+        #[arg(long, value_name = "FILE", default_value = "/etc/weir/weir.toml")]
+        config: PathBuf,
+    },
+    /// Ask the running weir to read its config again: all or nothing, no packet lost
+    Reload {
+        /// The control socket of the running weir
+        #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
+        socket: PathBuf,
+    },
+    /// Follow the next packets through the graph, node by node
+    Trace {
+        /// The control socket of the running weir
+        #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
+        socket: PathBuf,
+        /// How many packets to follow
+        #[arg(long, value_name = "N", default_value = "10")]
+        count: NonZeroU16,
+        /// Begin to follow packets at this node instead of where they come in
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
+        /// One JSON object for each packet at each node, instead of text
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run { config } => run(&config),
+        Command::Check { config } => check(&config),
+        Command::Reload { socket } => reload(&socket),
+        Command::Trace { socket, count, node, json } => trace(&socket, count, node, json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whoever reads our errors may have gone; there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(path: &Path) -> anyhow::Result<()> {
+    let config = load(path)?;
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    for warning in config::warnings(&config) {
+        tracing::warn!("{warning}");
+    }
+    let signals = signals()?;
+    let appliance = Appliance::start(config, path.to_owned())?;
+    tracing::info!("weir forwards");
+    // Not under systemd: nobody to notify.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    appliance.run(&signals)?;
+    Ok(())
+}
+
+/// SIGTERM and SIGINT end weir, SIGHUP reads its config again.
+fn signals() -> anyhow::Result<crossbeam_channel::Receiver<Signal>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut arriving = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let (sender, receiver) = crossbeam_channel::bounded(4);
+    std::thread::Builder::new().name("weir-signals".into()).spawn(move || {
+        for signal in &mut arriving {
+            let signal = if signal == SIGHUP { Signal::Reload } else { Signal::Terminate };
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    // The problems name file, line and remedy themselves.
+    Config::load(path).map_err(|problems| anyhow::anyhow!("{problems}"))
+}
+
+fn check(path: &Path) -> anyhow::Result<()> {
+    let config = load(path)?;
+    for warning in config::warnings(&config) {
+        writeln!(std::io::stderr(), "warning: {warning}")?;
+    }
+    writeln!(std::io::stdout(), "{}: ok", path.display())?;
+    Ok(())
+}
+
+fn reload(socket: &Path) -> anyhow::Result<()> {
+    let changes = Client::connect(socket)?.reload()?;
+    for change in changes {
+        writeln!(std::io::stdout(), "{change}")?;
+    }
+    Ok(())
+}
+
+fn trace(socket: &Path, count: NonZeroU16, node: Option<String>, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut steps = Client::connect(socket)?.trace(count, node)?;
+    let mut transcript = Transcript::default();
+    for step in &mut steps {
+        let step = step?;
+        if json {
+            writeln!(out, "{}", step.json())?;
+        } else if let Some(packet) = transcript.push(&step) {
+            writeln!(out, "{packet}")?;
+        }
+    }
+    for packet in transcript.finish() {
+        writeln!(out, "{packet}")?;
+    }
+    if steps.lost() > 0 {
+        writeln!(std::io::stderr(), "weir: {} steps were lost: they came faster than they were read", steps.lost())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! What the control thread publishes in the segment: names, what the XDP programs and the kernel count, rates, pools.
+//!
+//! Row 0 of per-thread vectors is written here; the workers' rows are theirs. Names of routes and next hops are gathered while kernel
+//! events are applied and published together, so that a full table costs one change of the segment, not a million.
+
+use std::{net::Ipv4Addr, time::Instant};
+
+use weir_graph::{
+    adjacency::AdjacencyIndex,
+    counters::Counters,
+    fib::RouteIndex,
+    node::Forget,
+    nodes::{
+        ip4_lookup::{ROUTE_CAPACITY, ROUTE_COUNTERS},
+        ip4_rewrite::{ADJACENCY_CAPACITY, ADJACENCY_COUNTERS},
+    },
+    ports::MAX_PORTS,
+};
+use weir_stats::{Error, Names, Reader, Scalar, Simple, SimpleRow, Value};
+use weir_xdp::{OwnAddresses, Redirect, Verdict};
+
+use crate::{
+    forwarding::Observer,
+    port::af_xdp::SocketMonitor,
+    worker::{FRAME_COLUMNS, FRAMES, LOOPS},
+};
+
+/// Per-port vectors that the control thread counts in row 0, and their links' last component.
+const KERNEL_COUNTED: [&str; 5] = ["/if/punt", "/if/rx-miss", "/if/rx-no-buf", "/if/rx-error", "/if/tx-error"];
+/// Per-port vectors that workers count.
+const WORKER_COUNTED: [&str; 4] = ["/if/rx", "/if/tx", "/if/drops", "/if/ip4"];
+
+/// The control thread's side of the segment.
+pub struct Publisher {
+    counters: Counters,
+    own: OwnAddresses,
+    routes: Names,
+    adjacencies: Names,
+    /// New names since the last [`Publisher::flush`].
+    route_names: Vec<(u32, String)>,
+    adjacency_names: Vec<(u32, String)>,
+    gone: Forget,
+    route_columns: usize,
+    adjacency_columns: usize,
+    /// By name as in [`KERNEL_COUNTED`].
+    kernel_counted: Vec<SimpleRow>,
+    /// By verdict, then CPU.
+    verdicts: Vec<Vec<SimpleRow>>,
+    gauges: Gauges,
+    reader: Reader,
+    last: Option<Last>,
+}
+
+struct Gauges {
+    vector_rate: Scalar,
+    input_rate: Scalar,
+    last_update: Scalar,
+    vector_rates: SimpleRow,
+    loop_rates: SimpleRow,
+    pool_cached: Scalar,
+    pool_used: Scalar,
+    pool_available: Scalar,
+    started: Instant,
+}
+
+/// Totals at the last update, by worker.
+struct Last {
+    at: Instant,
+    received: u64,
+    vectors: Vec<u64>,
+    calls: Vec<u64>,
+    loops: Vec<u64>,
+}
+
+impl Publisher {
+    /// Registers everything that the control thread publishes. The graph's vectors and the workers' must be registered before.
+    pub fn new(mut counters: Counters, own: OwnAddresses, devices: &[String]) -> Result<Publisher, Error> {
+        let ports = devices.len();
+        let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1);
+        let mut kernel_counted = Vec::new();
+        for path in KERNEL_COUNTED {
+            kernel_counted.push(counters.simple_row(path, ports, MAX_PORTS, 0)?);
+        }
+        let mut links = Vec::new();
+        for path in WORKER_COUNTED.iter().chain(&KERNEL_COUNTED) {
+            let Some(target) = counters.id(path) else { continue };
+            let leaf = path.trim_start_matches("/if/");
+            for (column, device) in devices.iter().enumerate() {
+                links.push((format!("/interfaces/{}/{leaf}", device.replace('/', "_")), target, column));
+            }
+        }
+        // Three vectors of one row with a column a thread, as VPP has them.
+        let threads = counters.segment().rows();
+        let (routes, adjacencies, verdicts, gauges) = counters.segment().register(|batch| {
+            let mut names = batch.names("/if/names", MAX_PORTS)?;
+            for (index, device) in devices.iter().enumerate() {
+                batch.set_name(&mut names, index, device)?;
+            }
+            for (path, target, column) in &links {
+                batch.symlink(path, *target, *column)?;
+            }
+            let mut columns = batch.names("/workers/frame-columns", FRAME_COLUMNS.len())?;
+            for (column, name) in FRAME_COLUMNS.iter().enumerate() {
+                batch.set_name(&mut columns, column, name)?;
+            }
+            let mut routes = batch.names("/net/route/names", ROUTE_CAPACITY)?;
+            batch.set_name(&mut routes, 0, "no route")?;
+            let adjacencies = batch.names("/net/adjacency/names", ADJACENCY_CAPACITY)?;
+            let verdicts = Verdict::ALL
+                .iter()
+                .map(|verdict| batch.simple_rows(&format!("/xdp/{verdict}"), cpus, ports, MAX_PORTS))
+                .collect::<Result<Vec<Simple>, Error>>()?;
+            let mut one_row = |path: &str| {
+                let mut vector = batch.simple_rows(path, 1, threads, threads)?;
+                vector.take_row(0).ok_or_else(|| Error::Shape { path: path.to_owned(), reason: "it has no row" })
+            };
+            let gauges = Gauges {
+                vector_rates: one_row("/sys/vector_rate_per_worker")?,
+                loop_rates: one_row("/sys/loops_per_worker")?,
+                vector_rate: batch.gauge("/sys/vector_rate", 0)?,
+                input_rate: batch.gauge("/sys/input_rate", 0)?,
+                last_update: batch.scalar("/sys/last_update", 0)?,
+                pool_cached: batch.gauge("/buffer-pools/default-numa-0/cached", 0)?,
+                pool_used: batch.gauge("/buffer-pools/default-numa-0/used", 0)?,
+                pool_available: batch.gauge("/buffer-pools/default-numa-0/available", 0)?,
+                started: Instant::now(),
+            };
+            Ok((routes, adjacencies, verdicts, gauges))
+        })?;
+        let verdicts = verdicts.into_iter().map(|mut vector| (0..cpus).filter_map(|cpu| vector.take_row(cpu)).collect());
+        let verdicts = verdicts.collect();
+        let reader = Reader::of(counters.segment()).map_err(|error| Error::Shape {
+            path: error.to_string(),
+            reason: "the segment can't be read back",
+        })?;
+        Ok(Publisher {
+            counters,
+            own,
+            routes,
+            adjacencies,
+            route_names: Vec::new(),
+            adjacency_names: Vec::new(),
+            gone: Forget::default(),
+            route_columns: 1,
+            adjacency_columns: 1,
+            kernel_counted,
+            verdicts,
+            gauges,
+            reader,
+            last: None,
+        })
+    }
+
+    /// Publishes the names that came since the last call, and returns what is gone, for the workers to forget.
+    pub fn flush(&mut self) -> Result<Option<Forget>, Error> {
+        if !self.route_names.is_empty() || !self.adjacency_names.is_empty() {
+            let columns = |names: &[(u32, String)], now: usize| {
+                names.iter().map(|(index, _)| *index as usize + 1).fold(now, usize::max)
+            };
+            self.route_columns = columns(&self.route_names, self.route_columns);
+            self.adjacency_columns = columns(&self.adjacency_names, self.adjacency_columns);
+            self.counters.grow_combined(ROUTE_COUNTERS, self.route_columns)?;
+            self.counters.grow_combined(ADJACENCY_COUNTERS, self.adjacency_columns)?;
+            let (routes, adjacencies) = (&mut self.routes, &mut self.adjacencies);
+            let (route_names, adjacency_names) = (&mut self.route_names, &mut self.adjacency_names);
+            self.counters.segment().register(|batch| {
+                for (index, name) in route_names.drain(..) {
+                    batch.set_name(routes, index as usize, &name)?;
+                }
+                for (index, name) in adjacency_names.drain(..) {
+                    batch.set_name(adjacencies, index as usize, &name)?;
+                }
+                Ok(())
+            })?;
+        }
+        let gone = std::mem::take(&mut self.gone);
+        Ok((gone != Forget::default()).then_some(gone))
+    }
+
+    /// The XDP programs' map of this machine's addresses.
+    pub fn own_addresses(&self) -> &OwnAddresses {
+        &self.own
+    }
+
+    /// Packets that each adjacency has forwarded so far, over all workers.
+    pub fn adjacency_packets(&self) -> Vec<u64> {
+        let mut sums = Vec::new();
+        if let Some(Value::Combined(rows)) = self.value(ADJACENCY_COUNTERS) {
+            for row in rows {
+                sums.resize(sums.len().max(row.len()), 0);
+                for (sum, pair) in sums.iter_mut().zip(row) {
+                    *sum += pair.packets;
+                }
+            }
+        }
+        sums
+    }
+
+    /// The heartbeat.
+    pub fn beat(&mut self) {
+        self.counters.segment().beat();
+    }
+
+    /// What the XDP programs and the kernel have counted since they began.
+    pub fn update_kernel_counters(&mut self, redirects: &[Redirect], monitors: &[(usize, SocketMonitor)]) {
+        for (port, redirect) in redirects.iter().enumerate() {
+            let Ok(counters) = redirect.counters() else { continue };
+            for (verdict, rows) in Verdict::ALL.iter().zip(&mut self.verdicts) {
+                for (cpu, row) in counters.per_cpu().iter().zip(rows) {
+                    row.set(port, cpu[*verdict as usize].packets);
+                }
+            }
+            let passed = Verdict::ALL.iter().filter(|verdict| **verdict != Verdict::Redirected);
+            let punted = passed.map(|verdict| counters.total(*verdict).packets).sum();
+            self.kernel_counted[0].set(port, punted);
+        }
+        for port in 0..redirects.len() {
+            let (mut miss, mut no_buf, mut rx_error, mut tx_error) = (0, 0, 0, 0);
+            for (_, monitor) in monitors.iter().filter(|(of, _)| *of == port) {
+                let Ok(counted) = monitor.counters() else { continue };
+                miss += counted.rx_ring_full;
+                no_buf += counted.fill_ring_empty;
+                // The kernel counts an empty fill ring as a drop too.
+                rx_error += counted.rx_dropped.saturating_sub(counted.fill_ring_empty);
+                tx_error += counted.tx_invalid;
+            }
+            for (row, value) in self.kernel_counted[1..].iter_mut().zip([miss, no_buf, rx_error, tx_error]) {
+                row.set(port, value);
+            }
+        }
+    }
+
+    /// Rates since the last call, and where the frames are.
+    pub fn update_rates(&mut self) {
+        let sums = |value: Option<Value>| match value {
+            Some(Value::Simple(rows)) => rows.iter().map(|row| row.iter().sum()).collect(),
+            Some(Value::Combined(rows)) => rows.iter().map(|row| row.iter().map(|pair| pair.packets).sum()).collect(),
+            _ => Vec::<u64>::new(),
+        };
+        let now = Last {
+            at: Instant::now(),
+            received: sums(self.value("/if/rx")).iter().sum(),
+            vectors: sums(self.value("/sys/node/vectors")),
+            calls: sums(self.value("/sys/node/calls")),
+            loops: sums(self.value(LOOPS)),
+        };
+        if let Some(last) = &self.last {
+            let micros = now.at.duration_since(last.at).as_micros().max(1) as u64;
+            let difference = |now: &[u64], last: &[u64], row: usize| {
+                now.get(row).zip(last.get(row)).map_or(0, |(now, last)| now.saturating_sub(*last))
+            };
+            let (mut vectors, mut calls) = (0, 0);
+            for row in 0..now.calls.len() {
+                let row_vectors = difference(&now.vectors, &last.vectors, row);
+                let row_calls = difference(&now.calls, &last.calls, row);
+                vectors += row_vectors;
+                calls += row_calls;
+                self.gauges.vector_rates.set(row, row_vectors.checked_div(row_calls).unwrap_or(0));
+                let loops = difference(&now.loops, &last.loops, row);
+                self.gauges.loop_rates.set(row, loops.saturating_mul(1_000_000) / micros);
+            }
+            self.gauges.vector_rate.set(vectors.checked_div(calls).unwrap_or(0));
+            let received = now.received.saturating_sub(last.received);
+            self.gauges.input_rate.set(received.saturating_mul(1_000_000) / micros);
+        }
+        self.last = Some(now);
+        self.gauges.last_update.set(self.gauges.started.elapsed().as_secs());
+        if let Some(Value::Simple(rows)) = self.value(FRAMES) {
+            let column = |column: usize| rows.iter().filter_map(|row| row.get(column)).sum::<u64>();
+            let [free, receive, total] = [column(0), column(1), column(4)];
+            self.gauges.pool_cached.set(free);
+            self.gauges.pool_available.set(receive);
+            self.gauges.pool_used.set(total.saturating_sub(free + receive));
+        }
+    }
+
+    fn value(&self, path: &str) -> Option<Value> {
+        let entry = self.reader.find(path).ok()??;
+        self.reader.read(&entry).ok()
+    }
+}
+
+impl Observer for Publisher {
+    fn route_named(&mut self, index: RouteIndex, name: &str) {
+        self.route_names.push((index.as_u32(), name.to_owned()));
+    }
+
+    fn route_gone(&mut self, index: RouteIndex) {
+        self.route_names.push((index.as_u32(), String::new()));
+        self.gone.routes.push(index.as_u32());
+    }
+
+    fn adjacency_named(&mut self, index: AdjacencyIndex, name: &str) {
+        self.adjacency_names.push((index.as_u32(), name.to_owned()));
+    }
+
+    fn adjacency_gone(&mut self, index: AdjacencyIndex) {
+        self.adjacency_names.push((index.as_u32(), String::new()));
+        self.gone.adjacencies.push(index.as_u32());
+    }
+
+    fn own_address(&mut self, address: Ipv4Addr) {
+        if let Err(error) = self.own.insert(address) {
+            tracing::error!(%address, %error, "packets to one of this machine's addresses will be dropped");
+        }
+    }
+
+    fn own_address_gone(&mut self, address: Ipv4Addr) {
+        if let Err(error) = self.own.remove(address) {
+            tracing::warn!(%address, %error, "an address that is gone stays the kernel's");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Traces that clients of the control socket have asked for: records come from the workers, steps go to the client.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::Receiver;
+use weir_graph::trace::{TraceOrder, TraceRecord};
+
+use crate::{
+    control::{Replies, Reply},
+    trace_text::Namer,
+    worker::{Message, WorkerHandle},
+};
+
+/// Records of one worker that may wait; what a worker can't put there is lost.
+const RECORDS: usize = 4096;
+/// A packet that has not reached its end so long after the last step is not waited for: longer than `glean` holds one.
+const QUIET: Duration = Duration::from_secs(5);
+/// How often records are fetched.
+pub const FETCH: Duration = Duration::from_millis(20);
+
+/// One client's trace.
+pub struct Trace {
+    reply: Replies,
+    /// By worker.
+    records: Vec<Receiver<TraceRecord>>,
+    /// Packets that are followed, by worker and number, and those that have not reached their end yet.
+    followed: BTreeSet<(usize, u16)>,
+    open: BTreeSet<(usize, u16)>,
+    count: usize,
+    last: Instant,
+}
+
+impl Trace {
+    /// Tells the workers to follow `count` packets each; the first `count` of all are shown.
+    pub fn start(count: u16, node: usize, reply: Replies, workers: &[WorkerHandle]) -> Trace {
+        let order = |worker: &WorkerHandle| {
+            let (sender, receiver) = crossbeam_channel::bounded(RECORDS);
+            worker.send(Message::Trace(TraceOrder { count, node }, sender));
+            receiver
+        };
+        Trace {
+            reply,
+            records: workers.iter().map(order).collect(),
+            followed: BTreeSet::new(),
+            open: BTreeSet::new(),
+            count: usize::from(count),
+            last: Instant::now(),
+        }
+    }
+
+    /// Passes on what has come. `false`: the trace is over.
+    pub fn fetch(&mut self, namer: &Namer) -> bool {
+        for (worker, records) in self.records.iter().enumerate() {
+            for record in records.try_iter() {
+                let packet = (worker, record.packet);
+                if !self.followed.contains(&packet) {
+                    if self.followed.len() == self.count {
+                        continue;
+                    }
+                    self.followed.insert(packet);
+                    self.open.insert(packet);
+                }
+                let step = namer.step(worker, &record);
+                if step.is_last() {
+                    self.open.remove(&packet);
+                }
+                self.last = Instant::now();
+                self.reply.send(Reply::Step(step));
+            }
+        }
+        let complete = self.followed.len() == self.count;
+        let quiet = self.last.elapsed();
+        // A packet's end may be followed by that of an ICMP error which it caused: one more round.
+        let over = complete && (quiet > QUIET || (self.open.is_empty() && quiet > FETCH));
+        !over && !self.reply.is_gone()
+    }
+}

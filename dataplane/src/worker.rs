@@ -1,0 +1,329 @@
+//! A worker: one thread, pinned to one core, that owns its queues, its graph and its frames.
+//!
+//! [`Worker::turn`] is the whole engine: receive → graph → what nodes owe by now → send → frames back. With nothing to do it spins a little
+//! and then sleeps until a packet comes, a node's deadline is near or a message arrives (`adaptive`), or it goes on turning (`poll`).
+
+use std::{
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use weir_graph::{
+    clock::{self, Clock},
+    counters::Counters,
+    graph::{Graph, Shape},
+    node::{Forget, VECTOR},
+    packet::{PortIndex, ReasonIndex},
+    ports::{MAX_PORTS, Ports},
+    quiescence::QuiescentReader,
+    trace::{TraceOrder, TraceRecord},
+};
+use weir_stats::{CombinedRow, SimpleRow};
+
+use crate::{config::Idle, port::Port};
+
+/// A queue that a worker owns.
+pub struct Line {
+    /// The port that it is a queue of.
+    pub port: PortIndex,
+    /// Its rings.
+    pub rings: Box<dyn Port>,
+}
+
+/// What the control thread tells a worker.
+pub enum Message {
+    /// Follow packets.
+    Trace(TraceOrder, Sender<TraceRecord>),
+    /// Let the counters of what is gone begin anew.
+    Forget(Arc<Forget>),
+    /// Change the idle policy.
+    Idle(Idle),
+    /// Send what is under way, drop what is held, and end.
+    Stop,
+}
+
+/// The control thread's end of a worker.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    messages: Sender<Message>,
+    wake: Arc<OwnedFd>,
+}
+
+impl WorkerHandle {
+    /// Sends a message and wakes the worker if it sleeps. `false` if the worker has ended.
+    pub fn send(&self, message: Message) -> bool {
+        let sent = self.messages.send(message).is_ok();
+        // Fails only when the counter is full, and then the worker is awake already.
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        sent
+    }
+}
+
+/// Turns without work before an adaptive worker sleeps: some 20 µs. Shorter: more system calls at medium load; longer: more of a small
+/// machine's core is taken from the softirq that feeds us.
+const SPINS: u32 = 64;
+/// Longest sleep: the counters of frames are refreshed at least so often.
+const NAP: Duration = Duration::from_millis(200);
+/// How long a leaving worker waits for the kernel to have sent what it was given.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// A busy worker publishes where its frames are once in so many turns.
+const REFRESH: u32 = 64;
+
+/// Columns of `/workers/frames`, which `/workers/frame-columns` names.
+pub const FRAME_COLUMNS: [&str; 5] = ["free", "receive", "transmit", "held", "total"];
+/// Path of the frames' whereabouts by worker.
+pub const FRAMES: &str = "/workers/frames";
+/// Path of the turns of each worker's loop.
+pub const LOOPS: &str = "/workers/loops";
+/// Path of the sleeps of each worker.
+pub const SLEEPS: &str = "/workers/sleeps";
+
+/// The thread's state.
+pub struct Worker {
+    graph: Graph,
+    lines: Vec<Line>,
+    /// By port: the line that it sends by.
+    transmit: Vec<Option<usize>>,
+    ports: Ports,
+    reader: QuiescentReader,
+    messages: Receiver<Message>,
+    wake: Arc<OwnedFd>,
+    idle: Idle,
+    clock: Clock,
+    tx: CombinedRow,
+    frames: SimpleRow,
+    loops: SimpleRow,
+    sleeps: SimpleRow,
+    turns: u32,
+    total_frames: usize,
+    ring_full: ReasonIndex,
+    port_down: ReasonIndex,
+}
+
+/// What [`Worker::new`] puts together.
+pub struct Parts {
+    /// The graph, with the worker's frames in its pool.
+    pub graph: Graph,
+    /// The worker's queues.
+    pub lines: Vec<Line>,
+    /// Which ports there are.
+    pub ports: Ports,
+    /// The worker's place among the readers of the tables.
+    pub reader: QuiescentReader,
+    /// The idle policy.
+    pub idle: Idle,
+    /// The length of a tick.
+    pub clock: Clock,
+    /// The worker's row in per-thread vectors.
+    pub row: usize,
+    /// An eventfd that ends the worker's sleep.
+    pub wake: OwnedFd,
+}
+
+impl Worker {
+    /// A worker that has not begun yet, and the handle to talk to it.
+    pub fn new(
+        parts: Parts,
+        shape: &Shape,
+        counters: &mut Counters,
+    ) -> Result<(Worker, WorkerHandle), weir_stats::Error> {
+        let Parts { mut graph, lines, ports, reader, idle, clock, row, wake } = parts;
+        let count = ports.count();
+        let transmit = (0..count).map(|port| lines.iter().position(|line| usize::from(line.port) == port)).collect();
+        let total_frames = graph.pool().available();
+        let (sender, messages) = crossbeam_channel::bounded(64);
+        let wake = Arc::new(wake);
+        // The reasons are compiled in beside the node that has them.
+        let reason = |name| shape.reason("tx", name).unwrap_or_default();
+        let columns = FRAME_COLUMNS.len();
+        let worker = Worker {
+            transmit,
+            tx: counters.combined_row("/if/tx", count, MAX_PORTS, row)?,
+            frames: counters.simple_row(FRAMES, columns, columns, row)?,
+            loops: counters.simple_row(LOOPS, 1, 1, row)?,
+            sleeps: counters.simple_row(SLEEPS, 1, 1, row)?,
+            ring_full: reason("ring-full"),
+            port_down: reason("port-down"),
+            graph,
+            lines,
+            ports,
+            reader,
+            messages,
+            wake: wake.clone(),
+            idle,
+            clock,
+            turns: 0,
+            total_frames,
+        };
+        Ok((worker, WorkerHandle { messages: sender, wake }))
+    }
+
+    /// Works until it is told to stop.
+    pub fn run(mut self) {
+        self.reader.online();
+        self.reap();
+        let mut quiet = 0;
+        // First the quiescent point, then the messages: a number that the control thread may use anew from this point on has its counters
+        // reset (Message::Forget, sent before) before this worker can count under it.
+        while self.listen() {
+            let turn = self.turn();
+            if turn.busy {
+                quiet = 0;
+                continue;
+            }
+            quiet += 1;
+            if quiet < SPINS || self.idle == Idle::Poll {
+                std::hint::spin_loop();
+            } else {
+                self.sleep(turn.deadline);
+                quiet = 0;
+            }
+        }
+        self.leave();
+    }
+
+    /// One turn of the loop. Public for benches and tests, which have no thread.
+    #[inline]
+    pub fn turn(&mut self) -> Turn {
+        let mut busy = false;
+        for line in &mut self.lines {
+            let (_, packets) = self.graph.receive();
+            line.rings.receive(packets, VECTOR);
+            if !packets.is_empty() {
+                busy = true;
+                self.graph.run(clock::now());
+            }
+        }
+        let deadline = self.graph.release(clock::now());
+        busy |= self.flush();
+        self.reap();
+        self.loops.add(0, 1);
+        self.turns = self.turns.wrapping_add(1);
+        if !busy || self.turns.is_multiple_of(REFRESH) {
+            self.refresh();
+        }
+        Turn { busy, deadline }
+    }
+
+    /// Sends what waits for the ports. `true` if there was anything, or a ring has not been emptied yet.
+    #[inline]
+    fn flush(&mut self) -> bool {
+        let mut busy = false;
+        for port in 0..self.transmit.len() {
+            let (pool, packets) = self.graph.transmit(port);
+            if packets.is_empty() {
+                continue;
+            }
+            busy = true;
+            let Some(line) = self.transmit[port].map(|line| &mut self.lines[line]) else {
+                self.graph.discard_transmit(port, self.port_down);
+                continue;
+            };
+            let mut sent = line.rings.send(packets);
+            if !packets.is_empty() {
+                // The ring is full: have the kernel take what is there, once, and fill it again.
+                let _ = line.rings.kick();
+                line.rings.reap(pool);
+                let again = line.rings.send(packets);
+                sent.packets += again.packets;
+                sent.bytes += again.bytes;
+            }
+            let full = !packets.is_empty();
+            self.tx.add(port, sent.packets, sent.bytes);
+            if full {
+                let reason = if self.ports.is_up(port as PortIndex) { self.ring_full } else { self.port_down };
+                self.graph.discard_transmit(port, reason);
+            }
+        }
+        for line in &mut self.lines {
+            // A link that is down refuses to send; its packets stay in the ring until it is back.
+            busy |= line.rings.kick().unwrap_or(false) && self.ports.is_up(line.port);
+        }
+        if busy {
+            self.graph.run(clock::now()); // what was discarded
+        }
+        busy
+    }
+
+    fn reap(&mut self) {
+        for line in &mut self.lines {
+            line.rings.reap(self.graph.pool());
+        }
+    }
+
+    /// Passes a quiescent point, then takes messages. `false`: it is time to stop.
+    #[inline]
+    fn listen(&mut self) -> bool {
+        self.reader.quiescent();
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                Message::Trace(order, records) => self.graph.trace(order, records),
+                Message::Forget(gone) => self.graph.forget(&gone),
+                Message::Idle(idle) => self.idle = idle,
+                Message::Stop => return false,
+            }
+        }
+        true
+    }
+
+    /// Publishes where the worker's frames are.
+    fn refresh(&mut self) {
+        let (mut receive, mut transmit) = (0, 0);
+        for line in &self.lines {
+            let held = line.rings.frames();
+            receive += held.receive;
+            transmit += held.transmit;
+        }
+        let (free, held) = (self.graph.pool().available(), self.graph.held());
+        for (column, count) in [free, receive, transmit, held, self.total_frames].into_iter().enumerate() {
+            self.frames.set(column, count as u64);
+        }
+    }
+
+    /// Sleeps until there may be something to do.
+    fn sleep(&mut self, deadline: Option<u64>) {
+        let nap = deadline.map_or(NAP, |deadline| {
+            self.clock.duration(deadline.saturating_sub(clock::now())).min(NAP)
+        });
+        let timeout = Timespec { tv_sec: nap.as_secs() as i64, tv_nsec: i64::from(nap.subsec_nanos()) };
+        self.sleeps.add(0, 1);
+        self.reader.offline();
+        {
+            let wake = PollFd::new(&self.wake, PollFlags::IN);
+            let lines = self.lines.iter().filter_map(|line| line.rings.fd());
+            let mut fds: Vec<PollFd<'_>> =
+                std::iter::once(wake).chain(lines.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))).collect();
+            // An interrupted or failed sleep is a short one.
+            let _ = poll(&mut fds, Some(&timeout));
+        }
+        self.reader.online();
+        let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
+    }
+
+    /// Sends what is under way, drops what nodes hold, and waits a moment for the kernel to finish.
+    fn leave(&mut self) {
+        let end = clock::now() + self.clock.ticks(DRAIN);
+        self.graph.drain(clock::now());
+        loop {
+            let busy = self.turn().busy;
+            let sending: usize = self.lines.iter().map(|line| line.rings.frames().transmit).sum();
+            if (!busy && sending == 0) || clock::now() >= end {
+                break;
+            }
+        }
+        self.refresh();
+    }
+}
+
+/// What a turn found.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// It had work, or left some in a ring.
+    pub busy: bool,
+    /// When a node wants to be called again, in ticks.
+    pub deadline: Option<u64>,
+}
