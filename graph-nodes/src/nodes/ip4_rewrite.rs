@@ -1,6 +1,7 @@
 //! `ip4-rewrite`: makes the packet ready for the link: TTL, checksum, Ethernet header, port.
 //!
-//! Nothing is changed before everything has been checked, so that an ICMP error quotes the packet as it came (RFC 1812 §4.3.2.3).
+//! Nothing is changed before everything has been checked, so that an ICMP error quotes the packet as it came (RFC 1812 §4.3.2.3); nor is
+//! a packet held for a neighbour, or its options written, that would be answered with an error in the end.
 //! Packets that weir made itself keep their TTL.
 //!
 //! * arcs: `tx`, `glean` (the neighbour's MAC is not known), `ip4-options`, `ip4-fragment`, `ip4-icmp-error`
@@ -69,25 +70,20 @@ impl Node for Ip4Rewrite {
         let (mut run, mut count, mut bytes) = (AdjacencyIndex::default(), 0u64, 0u64);
         for (packet, next) in packets.iter_mut().zip(next) {
             let adjacency = cx.tables.adjacencies.load(packet.adjacency);
-            match adjacency.kind() {
-                AdjacencyKind::Rewrite => {}
-                AdjacencyKind::Glean | AdjacencyKind::Incomplete => {
-                    *next = GLEAN;
-                    continue;
-                }
-                _ => {
-                    *next = cx.drop(packet, Drop::NextHopGone as u16);
-                    continue;
-                }
+            let kind = adjacency.kind();
+            if !matches!(kind, AdjacencyKind::Rewrite | AdjacencyKind::Glean | AdjacencyKind::Incomplete) {
+                *next = cx.drop(packet, Drop::NextHopGone as u16);
+                continue;
             }
             let l3 = usize::from(packet.l3);
-            let length = packet.len() - u16::from(packet.l3);
-            let (marks, too_big) = (packet.flags, length > adjacency.mtu());
+            let marks = packet.flags;
             let frame = cx.frames.bytes_mut(packet);
             let Some((link, datagram)) = frame.split_at_mut_checked(l3) else {
                 *next = cx.drop(packet, Drop::TooShort as u16);
                 continue;
             };
+            let length = datagram.len();
+            let too_big = length > usize::from(adjacency.mtu());
             let (Some(mut ip), Some(link)) =
                 (Ip4Mut::new(datagram), link.last_chunk_mut::<{ ethernet::LENGTH }>())
             else {
@@ -95,22 +91,26 @@ impl Node for Ip4Rewrite {
                 continue;
             };
             let header = ip.read();
+            if header.ttl() <= 1 && marks & flags::CREATED == 0 {
+                *next = cx.icmp_error(packet, Drop::TtlExpired as u16, icmp4::TTL_EXCEEDED, ICMP_ERROR);
+                continue;
+            }
+            if too_big && header.fragment() & ip4::DONT_FRAGMENT != 0 {
+                let error = icmp4::fragmentation_needed(adjacency.mtu());
+                *next = cx.icmp_error(packet, Drop::TooBig as u16, error, ICMP_ERROR);
+                continue;
+            }
+            if kind != AdjacencyKind::Rewrite {
+                *next = GLEAN;
+                continue;
+            }
             let plain = header.version_ihl() == ip4::PLAIN;
             if !plain && marks & (flags::OPTIONS_DONE | flags::CREATED) == 0 {
                 packet.tx_port = adjacency.port();
                 *next = OPTIONS;
                 continue;
             }
-            if header.ttl() <= 1 && marks & flags::CREATED == 0 {
-                *next = cx.icmp_error(packet, Drop::TtlExpired as u16, icmp4::TTL_EXCEEDED, ICMP_ERROR);
-                continue;
-            }
             if too_big {
-                if header.fragment() & ip4::DONT_FRAGMENT != 0 {
-                    let error = icmp4::fragmentation_needed(adjacency.mtu());
-                    *next = cx.icmp_error(packet, Drop::TooBig as u16, error, ICMP_ERROR);
-                    continue;
-                }
                 *next = FRAGMENT;
             }
             if marks & flags::CREATED == 0 {
@@ -123,7 +123,7 @@ impl Node for Ip4Rewrite {
                 (run, count, bytes) = (packet.adjacency, 0, 0);
             }
             count += 1;
-            bytes += u64::from(length);
+            bytes += length as u64;
         }
         self.adjacencies.add(run.as_u32() as usize, count, bytes);
     }
