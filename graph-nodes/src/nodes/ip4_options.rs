@@ -171,10 +171,15 @@ impl Node for Ip4Options {
                 *next = cx.drop(packet, Drop::BadOption as u16);
                 continue;
             };
-            match process(header, address, milliseconds) {
+            // On a copy: an error quotes the header as it came, also where a good option stands before the bad one.
+            let mut copy = [0u8; ip4::MAX_LENGTH];
+            let changed = &mut copy[..length]; // four bits of words: at most 60 bytes
+            changed.copy_from_slice(header);
+            match process(changed, address, milliseconds) {
                 Ok(written) => {
                     if written {
-                        ip4::write_checksum(header);
+                        ip4::write_checksum(changed);
+                        header.copy_from_slice(changed);
                     }
                     packet.flags |= flags::OPTIONS_DONE;
                 }
