@@ -25,6 +25,9 @@ pub enum Drop {
     NoFrames,
     /// The link's MTU leaves no room for eight bytes behind the header (RFC 791 asks of every link 68 bytes).
     MtuTooSmall,
+    /// A fragment that reaches beyond the largest datagram (65,535 bytes) and is cut there: the offset of what is behind has more than 13 bits.
+    /// No host can put such a datagram together; some have fallen over it.
+    BeyondLargestDatagram,
 }
 
 /// This node's entry in the list of nodes.
@@ -84,6 +87,10 @@ impl Ip4Fragment {
             return Ok(()); // the MTU has grown meanwhile
         }
         let pieces = (payload - first).div_ceil(each);
+        let last = usize::from(fragment & ip4::OFFSET) + (first + (pieces - 1) * each) / 8;
+        if last > usize::from(ip4::OFFSET) {
+            return Err(Drop::BeyondLargestDatagram);
+        }
         if cx.pool.available() < pieces {
             return Err(Drop::NoFrames);
         }
@@ -105,9 +112,7 @@ impl Ip4Fragment {
                 let flags = if last { more } else { ip4::MORE_FRAGMENTS };
                 ip.set_lengths(copied_length, (copied_length + size) as u16);
                 // The reserved flag is kept, DF is not set (or the packet would not be here).
-                ip.set_fragment(
-                    fragment & 0x8000 | flags | offset.wrapping_add((from / 8) as u16) & ip4::OFFSET,
-                );
+                ip.set_fragment(fragment & 0x8000 | flags | (offset + (from / 8) as u16));
             }
             ip4::write_checksum(header);
             let start = l3 + header_length + from;
