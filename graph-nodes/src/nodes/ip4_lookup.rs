@@ -77,7 +77,8 @@ fn flow_hash(datagram: &[u8], seed: u64) -> u32 {
     {
         rest |= u64::from(u32::from_be_bytes(*ports)) << 32;
     }
-    mix(mix(addresses ^ seed) ^ rest) as u32
+    // Once more at the end: one product alone is so regular that ports a fixed distance apart share a path whatever the seed is.
+    mix(mix(mix(addresses ^ seed) ^ rest)) as u32
 }
 
 /// Folded 128-bit product with an odd constant (2^64 / golden ratio): one multiplication mixes all bits into all.
