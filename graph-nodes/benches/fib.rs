@@ -195,7 +195,8 @@ fn main() {
     let half_million = random_prefixes(&[(24, 500_000)]);
     let million = random_prefixes(&LENGTHS);
 
-    let mut criterion: Criterion<Clocks> = Criterion::default().with_measurement(Clocks).configure_from_args();
+    let mut criterion: Criterion<Clocks> =
+        Criterion::default().with_measurement(Clocks).configure_from_args();
     let mut group = criterion.benchmark_group("lookup");
     group.throughput(Throughput::Elements(VECTOR as u64));
     group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(2));

@@ -4,7 +4,7 @@
 //! node *n*, the prefix one bit shorter, is *n*/2. A tree down to /24, and one of nine levels (/24 to /32) for each extension block.
 //! Every operation is a handful of array accesses whatever the prefixes are: there is no hash that a BGP peer could collide, and no
 //! rehash that stops the control thread. The price is address space (128 MiB, and 2 KiB a block), of which only the pages with routes
-//! take memory.
+//! take memory: a few MiB for a few routes, all of it for the internet's table.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -27,6 +27,7 @@ pub(super) struct Rib {
 impl Rib {
     pub(super) fn new(extension_blocks: u32) -> io::Result<Self> {
         Ok(Self {
+            // Huge pages: loading a million routes takes 64 page faults instead of 30,000.
             nodes: Zeroed::new(NODES, Pages::Huge)?,
             block_nodes: Zeroed::new(extension_blocks as usize * BLOCK_NODES, Pages::Ordinary)?,
         })
