@@ -13,8 +13,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use etherparse::{
-    EtherType, Icmpv4Slice, Ipv4HeaderSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice, TransportSlice,
-    UdpSlice,
+    EtherType, Icmpv4Slice, Ipv4HeaderSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice,
+    TransportSlice, UdpSlice,
 };
 use serde::{Deserialize, Serialize};
 use weir_graph::clock::Clock;
@@ -80,7 +80,8 @@ impl Namer {
         let device = |port: u16| {
             self.devices.get(usize::from(port)).cloned().unwrap_or_else(|| format!("port {port}"))
         };
-        let reason = || self.shape.reason_name(record.reason).map(|(node, reason)| format!("{node}/{reason}"));
+        let reason =
+            || self.shape.reason_name(record.reason).map(|(node, reason)| format!("{node}/{reason}"));
         Step {
             worker,
             packet: record.packet,
@@ -123,7 +124,6 @@ impl Step {
         value.to_string()
     }
 }
-
 
 fn header(step: &Step) -> String {
     format!("Packet {}  (worker {}, from {})\n", step.packet, step.worker, step.rx)
@@ -180,7 +180,11 @@ fn packet(bytes: &[u8], with_ethernet: bool, lines: &mut Vec<String>) {
             let header = ip.header();
             let (source, destination) = (header.source_addr(), header.destination_addr());
             lines.push(format!("IP6: {source} -> {destination}"));
-            lines.push(format!("  hop limit {}, payload length {}", header.hop_limit(), header.payload_length()));
+            lines.push(format!(
+                "  hop limit {}, payload length {}",
+                header.hop_limit(),
+                header.payload_length()
+            ));
         }
         Some(LaxNetSlice::Arp(arp)) => lines.push(format!("ARP: operation {}", arp.operation().0)),
         None => {}
@@ -239,10 +243,11 @@ fn ipv4(header: &Ipv4HeaderSlice<'_>, lines: &mut Vec<String>) {
     if offset != 0 {
         let _ = write!(line, " offset {offset}");
     }
-    let flags: Vec<&str> = [(header.dont_fragment(), "DONT_FRAGMENT"), (header.more_fragments(), "MORE_FRAGMENTS")]
-        .into_iter()
-        .filter_map(|(set, name)| set.then_some(name))
-        .collect();
+    let flags: Vec<&str> =
+        [(header.dont_fragment(), "DONT_FRAGMENT"), (header.more_fragments(), "MORE_FRAGMENTS")]
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+            .collect();
     if !flags.is_empty() {
         let _ = write!(line, ", flags {}", flags.join(" "));
     }
@@ -267,7 +272,11 @@ fn tcp(segment: &TcpSlice<'_>, lines: &mut Vec<String>) {
     .filter_map(|(set, name)| set.then_some(name))
     .collect();
     lines.push(format!("TCP: {} -> {}", segment.source_port(), segment.destination_port()));
-    lines.push(format!("  seq. 0x{:08x} ack 0x{:08x}", segment.sequence_number(), segment.acknowledgment_number()));
+    lines.push(format!(
+        "  seq. 0x{:08x} ack 0x{:08x}",
+        segment.sequence_number(),
+        segment.acknowledgment_number()
+    ));
     let flags = if flags.is_empty() { "none".to_owned() } else { flags.join(" ") };
     lines.push(format!("  flags {flags}, tcp header: {} bytes", segment.header_slice().len()));
     lines.push(format!("  window {}, checksum 0x{:04x}", segment.window_size(), segment.checksum()));

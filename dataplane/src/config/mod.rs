@@ -99,7 +99,7 @@ impl Config {
     /// Reads and checks a file. To be called from a thread that is not pinned to a core: the cores that the calling thread may use are
     /// the ones that the config may name.
     pub fn load(path: &Path) -> Result<Config, Problems> {
-        let text = text(path).map_err(|problem| Problems(vec![problem]))?;
+        let text = text(path)?;
         Config::parse(&text, path)
     }
 
@@ -109,8 +109,8 @@ impl Config {
     }
 }
 
-fn text(path: &Path) -> Result<String, Problem> {
-    let wrong = |what: String, fix: &str| Problem::of_file(path, what, fix.to_owned());
+fn text(path: &Path) -> Result<String, Problems> {
+    let wrong = |what, fix: &str| Problems(vec![Problem::of_file(path, what, fix.to_owned())]);
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -133,7 +133,7 @@ fn text(path: &Path) -> Result<String, Problem> {
         let valid = String::from_utf8_lossy(error.as_bytes());
         let place = error.utf8_error().valid_up_to();
         let what = format!("byte {:#04x} is not UTF-8", error.as_bytes()[place]);
-        Problem::at(path, &valid, place..place, what, "save the file as UTF-8".to_owned())
+        Problems(vec![Problem::at(path, &valid, place..place, what, "save the file as UTF-8".to_owned())])
     })
 }
 

@@ -98,9 +98,18 @@ mod tests {
 
     #[test]
     fn what_is_not_a_request_is_refused_with_a_reason() {
-        for line in ["", "reload", "[]", "{}", r#"{"command":"stop"}"#, r#"{"command":"trace","count":0}"#,
-            r#"{"command":"trace","count":65536}"#, r#"{"command":"trace","nodes":"glean"}"#, "\0", "{\"command\":"]
-        {
+        for line in [
+            "",
+            "reload",
+            "[]",
+            "{}",
+            r#"{"command":"stop"}"#,
+            r#"{"command":"trace","count":0}"#,
+            r#"{"command":"trace","count":65536}"#,
+            r#"{"command":"trace","nodes":"glean"}"#,
+            "\0",
+            "{\"command\":",
+        ] {
             assert!(request(line).is_err_and(|reason| !reason.is_empty()), "{line}");
         }
     }

@@ -30,7 +30,7 @@ const REPLIES: usize = 16_384;
 const SILENCE: Duration = Duration::from_secs(60);
 /// A client that does not read for so long is cut off.
 const UNREAD: Duration = Duration::from_secs(5);
-/// How long a command may wait for the control thread; it takes milliseconds, but for a reload of a million routes.
+/// How long a command may wait for a place in the queue of the control thread; it is stuck if there is none for so long.
 const BUSY: Duration = Duration::from_secs(5);
 /// How often a client that waits for replies is looked at: has it gone?
 const GLANCE: Duration = Duration::from_millis(100);
@@ -108,7 +108,8 @@ pub struct ControlServer {
 impl ControlServer {
     /// Listens at `path`, for root alone. Folders that are missing are made; what a dead weir left is replaced.
     pub fn start(path: &Path) -> Result<(ControlServer, Receiver<Command>), Error> {
-        let failed = |action| move |source: io::Error| Error::System { action, path: path.to_owned(), source };
+        let failed =
+            |action| move |source: io::Error| Error::System { action, path: path.to_owned(), source };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed("make the folder"))?;
         }
@@ -123,7 +124,10 @@ impl ControlServer {
             .spawn(move || accept(&listener, &shared))
             .map_err(failed("start a thread"))?;
         let identity = (metadata.dev(), metadata.ino());
-        Ok((ControlServer { path: path.to_owned(), identity, stop: Some(stop), thread: Some(thread) }, receiver))
+        Ok((
+            ControlServer { path: path.to_owned(), identity, stop: Some(stop), thread: Some(thread) },
+            receiver,
+        ))
     }
 }
 
@@ -163,7 +167,9 @@ fn clear(path: &Path) -> Result<(), Error> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket { path: path.to_owned() }),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(Error::NotASocket { path: path.to_owned() });
+        }
         Ok(_) => {}
     }
     // Non-blocking, because a listener that is stuck with a full backlog would hold us up; it refuses for now (EAGAIN), so it is there.
@@ -213,7 +219,8 @@ impl Shared {
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut fds = [PollFd::new(&self.stopped, PollFlags::IN), PollFd::from_borrowed_fd(fd.as_fd(), flags)];
+            let mut fds =
+                [PollFd::new(&self.stopped, PollFlags::IN), PollFd::from_borrowed_fd(fd.as_fd(), flags)];
             match poll(&mut fds, left.as_ref()) {
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(0) => return Ready::TimedOut,
@@ -244,7 +251,9 @@ fn accept(listener: &UnixListener, shared: &Arc<Shared>) {
             let _ = client.refuse(problem);
             continue;
         }
-        if let Ok(thread) = std::thread::Builder::new().name("weir-client".to_owned()).spawn(move || client.serve()) {
+        if let Ok(thread) =
+            std::thread::Builder::new().name("weir-client".to_owned()).spawn(move || client.serve())
+        {
             threads.push(thread);
         }
     }
@@ -288,7 +297,9 @@ impl Connection {
                 return Err(Over);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let Ready::Yes = self.shared.wait(&self.stream, PollFlags::IN, Some(left)) else { return Err(Over) };
+            let Ready::Yes = self.shared.wait(&self.stream, PollFlags::IN, Some(left)) else {
+                return Err(Over);
+            };
             let mut buffer = [0; MAX_REQUEST];
             match self.stream.read(&mut buffer) {
                 Ok(0) if self.received.is_empty() => return Err(Over),
@@ -317,7 +328,9 @@ impl Connection {
         loop {
             match answers.recv_timeout(GLANCE) {
                 Ok(reply) => self.write(&reply)?,
-                Err(RecvTimeoutError::Disconnected) => return self.write(&Reply::End { lost: lost.load(Relaxed) }),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.write(&Reply::End { lost: lost.load(Relaxed) });
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     // Closed altogether; a client that has only ended its own half still reads.
                     if let Ready::Yes | Ready::Stopped =

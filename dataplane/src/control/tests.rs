@@ -183,7 +183,10 @@ fn nonsense_is_refused_and_the_next_line_is_heard() {
     stream.write_all(b"\xff\0{\n{\"command\":\"trace\",\"count\":0}\n{\"command\":\"status\"}\n").unwrap();
     let kinds: Vec<String> = lines(&stream).take(6).collect();
     let kind = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["reply"].clone();
-    assert_eq!(kinds.iter().map(kind).collect::<Vec<_>>(), ["refused", "end", "refused", "end", "status", "end"]);
+    assert_eq!(
+        kinds.iter().map(kind).collect::<Vec<_>>(),
+        ["refused", "end", "refused", "end", "status", "end"]
+    );
 }
 
 #[test]
@@ -213,7 +216,9 @@ fn a_client_that_ends_its_half_is_still_answered() {
 fn a_trace_ends_when_its_client_goes() {
     let weir = weir();
     let steps = Client::connect(&weir.path).unwrap().trace(NonZeroU16::MAX, None).unwrap();
-    let Command::Trace { reply, .. } = weir.commands.recv_timeout(LONG).unwrap() else { panic!("not a trace") };
+    let Command::Trace { reply, .. } = weir.commands.recv_timeout(LONG).unwrap() else {
+        panic!("not a trace")
+    };
     assert!(!reply.is_gone() && reply.send(Reply::Step(step(1))));
     drop(steps);
     wait_until("the end of the trace", || reply.is_gone());
@@ -224,7 +229,9 @@ fn a_trace_ends_when_its_client_goes() {
 fn a_client_that_does_not_read_loses_lines_and_holds_up_nobody() {
     let weir = weir();
     let mut steps = Client::connect(&weir.path).unwrap().trace(NonZeroU16::MAX, None).unwrap();
-    let Command::Trace { reply, .. } = weir.commands.recv_timeout(LONG).unwrap() else { panic!("not a trace") };
+    let Command::Trace { reply, .. } = weir.commands.recv_timeout(LONG).unwrap() else {
+        panic!("not a trace")
+    };
     // More than the channel and the socket hold, without a pause.
     let begin = Instant::now();
     for _ in 0..40_000 {
@@ -256,7 +263,9 @@ fn the_server_ends_at_once_with_clients_of_every_kind() {
     let mut weir = weir();
     let _silent = UnixStream::connect(&weir.path).unwrap();
     let steps = Client::connect(&weir.path).unwrap().trace(NonZeroU16::MAX, None).unwrap();
-    let Command::Trace { reply, .. } = weir.commands.recv_timeout(LONG).unwrap() else { panic!("not a trace") };
+    let Command::Trace { reply, .. } = weir.commands.recv_timeout(LONG).unwrap() else {
+        panic!("not a trace")
+    };
     for _ in 0..5000 {
         reply.send(Reply::Step(step(1))); // its thread is stuck in a write
     }
@@ -288,7 +297,8 @@ fn a_client_without_a_weir_says_so() {
 
 #[test]
 fn a_stranger_at_the_socket_is_not_believed() {
-    let answers: [(&[u8], fn(&ClientError) -> bool); 4] = [
+    type Expected = fn(&ClientError) -> bool;
+    let answers: [(&[u8], Expected); 4] = [
         (b"HTTP/1.1 400 Bad Request\r\n", |error| matches!(error, ClientError::Unreadable { .. })),
         (b"{\"reply\":\"reloaded\",\"changes\":[]}\n{\"reply\":\"end\",\"lost\":0}\n", |error| {
             matches!(error, ClientError::Unreadable { .. })
