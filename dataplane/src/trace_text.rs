@@ -7,6 +7,8 @@
 //! A [`Step`] has names in place of numbers, so who prints it needs nothing of the weir that made it. Its bytes are decoded where it is
 //! printed, and may be anything: what cannot be decoded is said to be so, with the bytes.
 
+#![forbid(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;

@@ -9,6 +9,8 @@
 //! Reading asks the machine for two things only, its usable cores and its groups: a config that names others can never work here. Whether a
 //! device is there now is a warning, since devices come and go.
 
+#![forbid(unsafe_code)]
+
 mod changes;
 mod problem;
 mod read;

@@ -16,6 +16,8 @@
 //! A client has a thread of its own, so one that is slow or hostile holds up only itself: lines, replies that wait, and clients are
 //! bounded, and who says or reads nothing for long is cut off.
 
+#![forbid(unsafe_code)]
+
 mod client;
 mod protocol;
 mod server;

@@ -145,7 +145,7 @@ impl Drop for ControlServer {
 }
 
 impl Replies {
-    /// Sends a line and never waits. A client that has [`REPLIES`] lines to read loses this one, and is told so at the end. Returns
+    /// Sends a line and never waits. A client that has thousands of lines to read loses this one, and is told so at the end. Returns
     /// `false` when nobody reads any more, so that the work can be given up.
     pub fn send(&self, reply: Reply) -> bool {
         let Some(lost) = self.lost.upgrade() else { return false };
