@@ -13,6 +13,9 @@ const CALLS: &str = "/sys/node/calls";
 const VECTORS: &str = "/sys/node/vectors";
 const CLOCKS: &str = "/sys/node/clocks";
 const BOOT: &str = "/sys/boottime";
+/// As VPP has them: one row with a column per thread. weir renews them each second.
+const VECTOR_RATES: &str = "/sys/vector_rate_per_worker";
+const LOOP_RATES: &str = "/sys/loops_per_worker";
 const IN: &str = "/if/rx";
 const OUT: &str = "/if/tx";
 const DROP: &str = "/if/drops";
@@ -20,7 +23,7 @@ const PUNT: &str = "/if/punt";
 
 /// Whether the view reads this entry.
 pub fn wants(path: &str) -> bool {
-    [NAMES, CALLS, VECTORS, CLOCKS, BOOT, IN, OUT, DROP, PUNT].contains(&path)
+    [NAMES, CALLS, VECTORS, CLOCKS, BOOT, VECTOR_RATES, LOOP_RATES, IN, OUT, DROP, PUNT].contains(&path)
 }
 
 /// The clock that `/sys/boottime` is read from, in seconds since 1970.
@@ -40,7 +43,10 @@ pub struct Runtime {
 struct Thread {
     thread: usize,
     name: String,
-    vectors_per_call: f64,
+    /// Packets per call of a node, over the last second.
+    vector_rate: u64,
+    /// Turns of the thread's loop in the last second.
+    loops_per_second: u64,
     /// Packets a second since weir's start.
     rates: Rates,
     nodes: Vec<Node>,
@@ -73,7 +79,7 @@ impl Runtime {
         let boot = found.number(BOOT).ok_or(Missing { what: "time of its start", entry: BOOT })?;
         // The time of the start is in whole seconds, and the clock may have been set back since.
         let time = (now - boot as f64).max(1.0);
-        let threads = (0..found.simple(CALLS).len()).map(|row| Thread::of(found, names, row, time));
+        let threads = (0..found.simple(CALLS).len()).map(|thread| Thread::of(found, names, thread, time));
         // The control thread runs no node; it would be an empty table on top of each answer.
         let threads = threads.filter(|thread| thread.thread > 0 || !thread.nodes.is_empty());
         Ok(Runtime { time, threads: threads.collect() })
@@ -81,9 +87,10 @@ impl Runtime {
 }
 
 impl Thread {
-    fn of(found: &Found, names: &[String], row: usize, time: f64) -> Thread {
-        let cell =
-            |path, column| found.simple(path).get(row).and_then(|row| row.get(column)).copied().unwrap_or(0);
+    fn of(found: &Found, names: &[String], thread: usize, time: f64) -> Thread {
+        let cell = |path, column| {
+            found.simple(path).get(thread).and_then(|row| row.get(column)).copied().unwrap_or(0)
+        };
         let mut nodes: Vec<Node> = (names.iter().enumerate())
             .map(|(column, name)| {
                 let (calls, vectors) = (cell(CALLS, column), cell(VECTORS, column));
@@ -105,16 +112,18 @@ impl Thread {
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         let add = |sum: u64, count: u64| sum.wrapping_add(count);
         let packets = |path| {
-            let pairs = found.combined(path).get(row).into_iter().flatten();
+            let pairs = found.combined(path).get(thread).into_iter().flatten();
             pairs.map(|pair| pair.packets).fold(0, add) as f64 / time
         };
         let counts =
-            |path| found.simple(path).get(row).into_iter().flatten().copied().fold(0, add) as f64 / time;
-        let sum = |of: fn(&Node) -> u64| nodes.iter().map(of).fold(0, add);
+            |path| found.simple(path).get(thread).into_iter().flatten().copied().fold(0, add) as f64 / time;
+        let newest = |path| found.simple(path).first().and_then(|row| row.get(thread)).copied().unwrap_or(0);
         Thread {
-            thread: row,
-            name: if row == 0 { "control".to_owned() } else { format!("worker {}", row - 1) },
-            vectors_per_call: ratio(sum(|node| node.vectors), sum(|node| node.calls)),
+            thread,
+            // As the threads are called where the system lists them.
+            name: if thread == 0 { "weir".to_owned() } else { format!("weir-worker-{}", thread - 1) },
+            vector_rate: newest(VECTOR_RATES),
+            loops_per_second: newest(LOOP_RATES),
             rates: Rates { r#in: packets(IN), out: packets(OUT), drop: counts(DROP), punt: counts(PUNT) },
             nodes,
         }
@@ -131,13 +140,16 @@ impl Text for Runtime {
             ["Calls", "Vectors", "Suspends", "Clocks", "Vectors/Call"].map(|title| centred(title, 16));
         let header = format!("{}{}{}", centred("Name", 30), centred("State", 12), titles.concat());
         let mut lines = Vec::new();
-        for Thread { thread, name, vectors_per_call, rates, nodes } in &self.threads {
+        for Thread { thread, name, vector_rate, loops_per_second, rates, nodes } in &self.threads {
             if !lines.is_empty() {
                 lines.push("---------------".to_owned());
             }
             let Rates { r#in, out, drop, punt } = rates;
             lines.push(format!("Thread {thread} {name}"));
-            lines.push(format!("Time {:.1}, average vectors/node {vectors_per_call:.2}", self.time));
+            lines.push(format!(
+                "Time {:.1}, 1 sec internal node vector rate {vector_rate}.00 loops/sec {loops_per_second}.00",
+                self.time
+            ));
             lines
                 .push(format!("  vector rates in {in:.4e}, out {out:.4e}, drop {drop:.4e}, punt {punt:.4e}"));
             lines.push(header.clone());
@@ -182,6 +194,10 @@ mod tests {
                 row.add(1, 75, 4800);
                 let mut drops = batch.simple(DROP, 2, 2)?;
                 drops.take_row(1).unwrap().add(1, 7);
+                for (path, rates) in [(VECTOR_RATES, [0, 2, 0]), (LOOP_RATES, [0, 15_442, 20_000])] {
+                    let mut row = batch.simple_rows(path, 1, 3, 3)?.take_row(0).unwrap();
+                    rates.iter().enumerate().for_each(|(thread, rate)| row.set(thread, *rate));
+                }
                 Ok(())
             })
             .unwrap();
@@ -199,15 +215,15 @@ mod tests {
         assert_eq!(
             text(&view()),
             "\
-Thread 1 worker 0
-Time 3.5, average vectors/node 2.61
+Thread 1 weir-worker-0
+Time 3.5, 1 sec internal node vector rate 2.00 loops/sec 15442.00
   vector rates in 5.0000e1, out 0.0000e0, drop 2.0000e0, punt 0.0000e0
              Name                 State         Calls          Vectors        Suspends         Clocks       Vectors/Call
 ip4-input                        active                 71             175               0          0.00e0            2.46
 ip4-lookup                       active                 63             175               0          3.27e2            2.78
 ---------------
-Thread 2 worker 1
-Time 3.5, average vectors/node 0.00
+Thread 2 weir-worker-1
+Time 3.5, 1 sec internal node vector rate 0.00 loops/sec 20000.00
   vector rates in 0.0000e0, out 0.0000e0, drop 0.0000e0, punt 0.0000e0
              Name                 State         Calls          Vectors        Suspends         Clocks       Vectors/Call
 "
@@ -219,7 +235,8 @@ Time 3.5, average vectors/node 0.00
         let json = json(&view());
         assert_eq!(json["time"], 3.5);
         let thread = &json["threads"][0];
-        assert_eq!((&thread["thread"], &thread["name"]), (&1.into(), &"worker 0".into()));
+        assert_eq!((&thread["thread"], &thread["name"]), (&1.into(), &"weir-worker-0".into()));
+        assert_eq!((&thread["vector_rate"], &thread["loops_per_second"]), (&2.into(), &15_442.into()));
         assert_eq!(thread["rates"], serde_json::json!({"in": 50.0, "out": 0.0, "drop": 2.0, "punt": 0.0}));
         assert_eq!(
             thread["nodes"][1],

@@ -54,11 +54,14 @@ impl Xdp {
     /// The verdicts in the segment, in the order in which they were registered.
     pub fn of(found: &Found) -> Result<Xdp, Missing> {
         let names = found.names(NAMES).ok_or(Missing { what: "interfaces", entry: NAMES })?;
-        if found.below(VERDICTS).next().is_none() {
+        let verdicts = || {
+            found.below(VERDICTS).filter(|verdict| !found.simple(&format!("{VERDICTS}{verdict}")).is_empty())
+        };
+        if verdicts().next().is_none() {
             return Err(Missing { what: "XDP program", entry: VERDICTS });
         }
         let ports = ports(names).map(|(index, name)| {
-            let verdicts = found.below(VERDICTS).map(|verdict| {
+            let verdicts = verdicts().map(|verdict| {
                 let path = format!("{VERDICTS}{verdict}");
                 let rows = found.simple(&path).iter();
                 Verdict {

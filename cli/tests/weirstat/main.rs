@@ -1,0 +1,10 @@
+//! The built `weirstat`, as a user or a script has it: exact output, exit status, and every way in which there may be no
+//! weir.
+#![forbid(unsafe_code)]
+// All of this is tests, though clippy only knows functions that are marked so.
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod lab;
+mod polling;
+mod refusals;
