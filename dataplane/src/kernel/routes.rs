@@ -459,3 +459,130 @@ impl Alias {
             && (self.nexthop != 0 || self.target == other.target)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(index: u32, host: u8, weight: u32) -> NextHop {
+        NextHop { index, gateway: Some([10, 0, 0, host].into()), weight, onlink: false }
+    }
+
+    fn route(metric: u32, hops: &[NextHop]) -> Route {
+        Route {
+            prefix: "10.1.0.0/16".parse().unwrap(),
+            table: RT_TABLE_MAIN,
+            tos: 0,
+            metric,
+            nexthop: 0,
+            action: Action::To(Target::Forward(hops.to_vec())),
+        }
+    }
+
+    fn by_object(id: u32) -> Route {
+        Route { nexthop: id, ..route(0, &[]) }
+    }
+
+    /// What the last event said of the one prefix, and how many events there were.
+    #[derive(Default)]
+    struct Told {
+        count: usize,
+        target: Option<Arc<Target>>,
+    }
+
+    impl Told {
+        fn sink(&mut self) -> impl FnMut(Event) {
+            |event| {
+                self.count += 1;
+                self.target = match event {
+                    Event::Route { target, .. } => Some(target),
+                    Event::RouteGone(_) => None,
+                    other => panic!("{other:?}"),
+                };
+            }
+        }
+
+        fn hops(&self) -> &[NextHop] {
+            match self.target.as_deref() {
+                Some(Target::Forward(hops)) => hops,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn equals_stand_in_the_kernels_order_and_a_repetition_changes_nothing() {
+        let (mut routes, mut told) = (Routes::default(), Told::default());
+        routes.insert(route(5, &[hop(1, 1, 1)]), Order::First, &mut told.sink());
+        routes.insert(route(5, &[hop(1, 2, 1)]), Order::Last, &mut told.sink());
+        assert_eq!((told.count, told.hops()), (1, &[hop(1, 1, 1)][..]));
+        routes.insert(route(5, &[hop(1, 3, 1)]), Order::First, &mut told.sink());
+        assert_eq!((told.count, told.hops()), (2, &[hop(1, 3, 1)][..]));
+        routes.insert(route(5, &[hop(1, 4, 1)]), Order::Replace, &mut told.sink());
+        assert_eq!((told.count, told.hops()), (3, &[hop(1, 4, 1)][..]));
+        routes.insert(route(5, &[hop(1, 2, 1)]), Order::Replace, &mut told.sink());
+        assert_eq!(told.count, 3, "one that is there already is only told again");
+        routes.remove(route(5, &[hop(1, 4, 1)]), &mut told.sink());
+        assert_eq!(told.hops(), [hop(1, 1, 1)]);
+        routes.remove(route(5, &[hop(1, 1, 1)]), &mut told.sink());
+        routes.remove(route(5, &[hop(1, 2, 1)]), &mut told.sink());
+        assert!(told.target.is_none() && routes.len() == 0);
+    }
+
+    #[test]
+    fn the_default_table_comes_after_main_and_other_tables_do_not_count() {
+        let (mut routes, mut told) = (Routes::default(), Told::default());
+        let in_table = |table, host, metric| Route { table, ..route(metric, &[hop(1, host, 1)]) };
+        routes.insert(in_table(RT_TABLE_DEFAULT, 1, 0), Order::First, &mut told.sink());
+        routes.insert(in_table(RT_TABLE_MAIN, 2, 900), Order::First, &mut told.sink());
+        routes.insert(in_table(77, 3, 0), Order::First, &mut told.sink());
+        routes.insert(Route { tos: 16, ..route(0, &[hop(1, 4, 1)]) }, Order::First, &mut told.sink());
+        assert_eq!(told.hops(), [hop(1, 2, 1)]);
+    }
+
+    #[test]
+    fn a_group_follows_its_members_and_falls_with_the_last() {
+        let (mut routes, mut told) = (Routes::default(), Told::default());
+        // The object may come after the route that names it.
+        routes.insert(by_object(10), Order::First, &mut told.sink());
+        assert!(told.hops().is_empty());
+        routes.insert_nexthop(10, Nexthop::Group(vec![(1, 2), (2, 3)]), &mut told.sink());
+        routes.insert_nexthop(1, Nexthop::One(hop(1, 1, 1)), &mut told.sink());
+        routes.insert_nexthop(2, Nexthop::One(hop(2, 2, 1)), &mut told.sink());
+        assert_eq!(told.hops(), [hop(1, 1, 2), hop(2, 2, 3)]);
+        routes.device_unusable(1, &mut told.sink());
+        assert_eq!(told.hops(), [hop(2, 2, 3)]);
+        routes.remove_nexthop(2, &mut told.sink());
+        assert!(told.target.is_none() && routes.nexthops.is_empty() && routes.users.is_empty());
+    }
+
+    #[test]
+    fn a_route_outlives_a_device_that_goes_down_while_another_next_hop_is_up() {
+        let (mut routes, mut told) = (Routes::default(), Told::default());
+        routes.insert(route(0, &[hop(1, 1, 1), hop(2, 2, 1)]), Order::First, &mut told.sink());
+        routes.device_down(1, |index| index == 1, &mut told.sink());
+        assert_eq!(told.hops().len(), 2);
+        routes.device_down(2, |_| true, &mut told.sink());
+        assert!(told.target.is_none());
+        // A deleted device takes the route with it, whatever the other next hop does.
+        routes.insert(route(0, &[hop(1, 1, 1), hop(2, 2, 1)]), Order::First, &mut told.sink());
+        routes.device_gone(1, &mut told.sink());
+        assert!(told.target.is_none());
+    }
+
+    #[test]
+    fn what_a_dump_does_not_show_is_gone_at_its_end() {
+        let (mut routes, mut told) = (Routes::default(), Told::default());
+        routes.insert(route(5, &[hop(1, 1, 1)]), Order::First, &mut told.sink());
+        routes.insert(route(9, &[hop(1, 2, 1)]), Order::First, &mut told.sink());
+        routes.begin();
+        routes.insert(route(9, &[hop(1, 2, 1)]), Order::Last, &mut told.sink());
+        assert_eq!(told.count, 1, "nothing is gone before the end");
+        routes.sweep_routes(&mut told.sink());
+        assert_eq!((told.count, told.hops()), (2, &[hop(1, 2, 1)][..]));
+        assert_eq!(routes.targets.len(), 1, "targets without a route are forgotten");
+        routes.begin();
+        routes.sweep_routes(&mut told.sink());
+        assert!(told.target.is_none());
+    }
+}
