@@ -28,15 +28,18 @@ use crate::failure::Failure;
 /// Where weir serves its stats unless its config names another socket (`[stats] socket`).
 const SOCKET: &str = "/run/weir/stats.sock";
 
+/// In a command's help, what all commands share stands below its own options.
+const LAST: usize = 100;
+
 /// Read weir's counters, without slowing weir down.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// The stats socket of the weir to read; also VPP's (/run/vpp/stats.sock)
-    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET, display_order = LAST)]
     socket: PathBuf,
     /// Print JSON: one object a line for ls, dump and poll, one document for show
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     json: bool,
     #[command(subcommand)]
     command: Command,

@@ -10,8 +10,9 @@ use crate::failure::Failure;
 pub struct Patterns {
     /// Regular expressions, each found anywhere in a name: ^/if/ is all that starts with /if/; none is everything
     ///
-    /// VPP's vpp_get_stats takes POSIX basic expressions, where + ? | ( ) { } stand for themselves; here they are
-    /// operators, as in govpp and everywhere else. All other patterns mean the same. There are no back-references.
+    /// VPP's vpp_get_stats takes POSIX basic expressions, where + ? | ( ) { } stand for themselves and \( \) \{ \} are
+    /// operators; here it is the other way round, as in govpp. There are no back-references. Without these, a pattern means
+    /// the same to both.
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
 }
