@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use crate::appliance::Weir;
@@ -42,7 +42,11 @@ pub fn run(forwarder: Forwarder, setting: Setting, scenario: impl FnOnce(&Lab, O
             return scenario(&lab, None);
         }
         let weir = Weir::start(&lab, setting.workers)?;
-        let outcome = scenario(&lab, Some(&weir)).and_then(|()| weir.counters().conserve());
+        let outcome = scenario(&lab, Some(&weir)).and_then(|()| {
+            // or the kernel has forwarded after all
+            ensure!(weir.counters().received()? > 0, "weir has not received a packet");
+            weir.counters().conserve()
+        });
         match outcome {
             Ok(()) => weir.stop(),
             Err(error) => {

@@ -206,7 +206,7 @@ impl Look {
         std::iter::once(head).chain(lines).collect()
     }
 
-    /// The ports in one line, for what is not a terminal.
+    /// The ports, and what each node costs, in one line for what is not a terminal.
     fn plain(&self, before: &Look) -> String {
         let seconds = self.seconds(before);
         let ports = self.ports.iter().zip(&before.ports).map(|((name, now), (_, then))| {
@@ -217,7 +217,13 @@ impl Look {
                 now.drops
             )
         });
-        ports.collect::<Vec<_>>().join("  ")
+        let nodes =
+            self.nodes.iter().zip(&before.nodes).filter(|((_, now), (_, then))| now.packets > then.packets);
+        let clocks = nodes.map(|((name, now), (_, then))| {
+            format!("{name} {:.0}", (now.clocks - then.clocks) as f64 / (now.packets - then.packets) as f64)
+        });
+        let ports = ports.collect::<Vec<_>>().join("  ");
+        format!("{ports}  clocks/packet: {}", clocks.collect::<Vec<_>>().join(" "))
     }
 }
 
