@@ -87,7 +87,7 @@
 //! # How it is checked
 //! * `cargo test -p weir-stats`: the layout, refusals, and readers over damaged and random bytes;
 //! * `cargo +nightly miri test -p weir-stats`: the same over ordinary memory, for undefined behaviour and data races;
-//! * `RUSTFLAGS="--cfg loom" cargo test -p weir-stats --lib --release loom`: a model checker goes through the
+//! * `RUSTFLAGS="--cfg loom" cargo test -p weir-stats --lib loom`: a model checker goes through all
 //!   interleavings and weak-memory reorderings of publishing, growing, renaming and reusing memory against a reader;
 //! * `cargo test -p weir-tests --test stats_papi --test stats_kill`: the unmodified Python client, and writers killed at
 //!   random moments under readers in tight loops.
@@ -100,6 +100,8 @@ mod blocks;
 mod decode;
 mod error;
 mod layout;
+#[cfg(all(test, loom))]
+mod loom;
 mod memfd;
 mod protocol;
 mod reader;

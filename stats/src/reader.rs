@@ -416,8 +416,6 @@ mod tests {
     fn what_is_no_segment_is_refused() {
         assert!(matches!(Reader::from_image(&[]), Err(ReadError::Damaged { .. })));
         assert!(matches!(Reader::from_image(&[0; 8192]), Err(ReadError::Version { version: 0 })));
-        assert!(
-            matches!(Reader::connect("/nonexistent/socket"), Err(ReadError::Connect { .. }))
-        );
+        assert!(matches!(Reader::connect("/nonexistent/socket"), Err(ReadError::Connect { .. })));
     }
 }
