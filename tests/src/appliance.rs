@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 use crate::counters::Counters;
 use crate::lab::Lab;
@@ -24,7 +23,7 @@ const INTERVAL: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Weir {
     process: Child,
-    folder: TempDir,
+    folder: PathBuf,
     /// The segment, mapped: it can still be read after weir is gone.
     counters: Counters,
 }
@@ -32,7 +31,7 @@ pub struct Weir {
 impl Weir {
     /// Starts weir on all of the router's ports with `workers` workers, and waits until it forwards.
     pub fn start(lab: &Lab, workers: usize) -> Result<Weir> {
-        let folder = tempfile::tempdir()?;
+        let folder = lab.router.folder()?;
         let cores = thread::available_parallelism()?.get();
         // the last cores first, as weir itself chooses
         let cores: Vec<usize> =
@@ -44,18 +43,20 @@ impl Weir {
         config += &format!(
             "[workers]\ncores = {cores:?}\n\n[stats]\nsocket = \"stats.sock\"\n\n[control]\nsocket = \"control.sock\"\n"
         );
-        let file = folder.path().join("weir.toml");
+        let file = folder.join("weir.toml");
         fs::write(&file, config)?;
 
-        let ready = UnixDatagram::bind(folder.path().join("ready.sock"))?;
+        // an earlier weir's, in the same lab; its other sockets are weir's own business
+        let _ = fs::remove_file(folder.join("ready.sock"));
+        let ready = UnixDatagram::bind(folder.join("ready.sock"))?;
         ready.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let log = File::create(folder.path().join("weir.log"))?;
+        let log = File::create(folder.join("weir.log"))?;
         let mut process = lab
             .router
             .command(program()?)
             .args(["run", "--config"])
             .arg(&file)
-            .env("NOTIFY_SOCKET", folder.path().join("ready.sock"))
+            .env("NOTIFY_SOCKET", folder.join("ready.sock"))
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
@@ -67,7 +68,7 @@ impl Weir {
             {
                 break;
             }
-            let said = || fs::read_to_string(folder.path().join("weir.log")).unwrap_or_default();
+            let said = || fs::read_to_string(folder.join("weir.log")).unwrap_or_default();
             if let Some(status) = process.try_wait()? {
                 bail!("weir left at once ({status}):\n{}", said());
             }
@@ -77,7 +78,7 @@ impl Weir {
                 bail!("weir was not ready within {PATIENCE:?}:\n{}", said());
             }
         }
-        let counters = Counters::connect(&folder.path().join("stats.sock"));
+        let counters = Counters::connect(&folder.join("stats.sock"));
         match counters {
             Ok(counters) => Ok(Weir { process, folder, counters }),
             Err(error) => {
@@ -95,7 +96,7 @@ impl Weir {
 
     /// Where weir's sockets, its config and its log are.
     pub fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
+        self.folder.clone()
     }
 
     /// Asks weir to drain and leave, and checks that it does so without complaint.
@@ -113,7 +114,7 @@ impl Weir {
 
     /// What weir has said so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("weir.log")).unwrap_or_default()
+        fs::read_to_string(self.folder.join("weir.log")).unwrap_or_default()
     }
 
     fn end(&mut self, signal: Signal) -> Result<ExitStatus> {

@@ -54,6 +54,13 @@ impl Namespace {
         &self.name
     }
 
+    /// A directory for files of what runs in the namespace; deleted with it.
+    pub fn folder(&self) -> Result<PathBuf> {
+        let folder = folder(&self.name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+
     /// Runs `ip` with these words in the namespace, and returns what it prints.
     pub fn ip(&self, words: &str) -> Result<String> {
         succeed(Command::new("ip").args(["-n", &self.name]).args(words.split_whitespace()))
@@ -143,6 +150,11 @@ fn remove(name: &str) {
         }
     }
     let _ = succeed(Command::new("ip").args(["netns", "delete", name]));
+    let _ = fs::remove_dir_all(folder(name));
+}
+
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(name)
 }
 
 /// Deletes what processes that no longer exist have left.

@@ -29,9 +29,6 @@ const SHARED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const ECHO: u16 = 7007;
 /// How long any change may take to be followed.
 const FOLLOWED: Duration = Duration::from_secs(1);
-/// How long a forgotten neighbour may take to be found: weir asks for each at most once a second, lest a flood of packets to
-/// nobody become a flood of ARP, and may have asked just before.
-const FOUND_AGAIN: Duration = Duration::from_secs(3);
 /// How long a port may take to carry again after it came up: the hosts may have to resolve each other first, and ask again
 /// after a second.
 const UP_AGAIN: Duration = Duration::from_secs(5);
@@ -152,7 +149,7 @@ fn a_forgotten_neighbour_is_found_again(lab: &Lab, _: Option<&Weir>) -> Result<(
     for _ in 0..5 {
         lab.router.ip(&format!("neigh flush dev {}", lab.right().port))?;
         lab.router.ip(&format!("neigh flush dev {}", lab.left().port))?;
-        probe.answered_after(Instant::now(), FOUND_AGAIN)?;
+        probe.answered_after(Instant::now(), FOLLOWED)?;
         thread::sleep(Duration::from_millis(100));
     }
     Ok(())

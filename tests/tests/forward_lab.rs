@@ -65,6 +65,8 @@ fn interrupted_it_is_gone_with_what_ran_in_it() {
         for interruption in [Signal::INT, Signal::TERM, Signal::HUP] {
             let mut child = another()?;
             let inside = namespaces_of(child.id()).pop().context("no namespace")?;
+            let folder = std::env::temp_dir().join(&inside);
+            fs::create_dir(&folder)?;
             let mut guest = Command::new("ip").args(["netns", "exec", &inside, "sleep", "600"]).spawn()?;
             // until it has entered: `ip` itself is outside first
             while !String::from_utf8(Command::new("ip").args(["netns", "pids", &inside]).output()?.stdout)?
@@ -73,6 +75,7 @@ fn interrupted_it_is_gone_with_what_ran_in_it() {
             signal(&mut child, interruption)?;
             ensure!(namespaces_of(child.id()).is_empty(), "left behind: {:?}", namespaces_of(child.id()));
             ensure!(!guest.wait()?.success(), "what ran inside was not ended");
+            ensure!(!folder.exists(), "its files are left");
         }
         Ok(())
     })
