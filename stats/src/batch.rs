@@ -100,6 +100,9 @@ enum Step {
 /// The positions that clients have built in: `/sys/heartbeat`, `/sys/last_stats_clear`, `/sys/boottime`.
 const FIXED: u32 = 3;
 
+/// The longest vector: capacities are rounded up to powers of two, and lengths are 32-bit numbers.
+const LONGEST: usize = 1 << 31;
+
 /// A change in the making. See [`Segment::register`].
 #[derive(Debug)]
 pub struct Batch<'s> {
@@ -174,8 +177,8 @@ impl<'s> Batch<'s> {
     /// Registers a list of strings, empty at first, with room for `capacity`.
     pub fn names(&mut self, path: &str, capacity: usize) -> Result<Names, Error> {
         self.check(path)?;
-        if u32::try_from(capacity).is_err() {
-            let reason = "a list of names has room for at most 2^32 - 1";
+        if capacity > LONGEST {
+            let reason = "a list of names has room for at most 2^31";
             return Err(Error::Shape { path: path.to_owned(), reason });
         }
         let block = self.segment.allocate(Shape::names(capacity), path)?;
@@ -381,12 +384,12 @@ impl<'s> Batch<'s> {
         capacity: usize,
     ) -> Result<(EntryId, Arc<Block>), Error> {
         self.check(path)?;
-        let reason = if rows == 0 || u32::try_from(rows).is_err() {
-            Some("a vector has at least one row, and fewer than 2^32")
+        let reason = if rows == 0 || rows > LONGEST {
+            Some("a vector has at least one row, and at most 2^31")
         } else if columns > capacity {
             Some("a vector's capacity is at least its number of columns")
-        } else if u32::try_from(capacity).is_err() {
-            Some("a vector has fewer than 2^32 columns")
+        } else if capacity > LONGEST {
+            Some("a vector has room for at most 2^31 columns")
         } else {
             None
         };

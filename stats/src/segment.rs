@@ -468,6 +468,6 @@ mod tests {
         };
         assert!(matches!(refused(2, 1), Error::Shape { .. }));
         assert!(matches!(refused(1, usize::MAX), Error::Shape { .. }));
-        assert!(matches!(refused(1, u32::MAX as usize), Error::Full { .. }));
+        assert!(matches!(refused(1, 1 << 31), Error::Full { .. }));
     }
 }

@@ -111,12 +111,12 @@ impl Words {
     /// The words from `start` on, or `None` if they are not all inside a writable area.
     pub(crate) fn new(area: &Arc<Area>, start: usize, length: usize) -> Option<Words> {
         let inside = start.checked_add(length).is_some_and(|end| end <= area.length);
+        if !inside || !area.writable {
+            return None;
+        }
         // SAFETY: the module's invariant; the words are inside.
-        (inside && area.writable).then(|| Words {
-            start: unsafe { area.start.add(start) },
-            length,
-            _area: Arc::clone(area),
-        })
+        let start = unsafe { area.start.add(start) };
+        Some(Words { start, length, _area: Arc::clone(area) })
     }
 
     /// The words themselves.

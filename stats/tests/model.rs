@@ -1,5 +1,6 @@
 //! Random changes against a plain model, over ordinary memory: a segment holds what was put into it, and a refused
 //! change leaves what was there. Also threads that count and read, for Miri.
+#![allow(clippy::unwrap_used)] // what a test stands on may fail it
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
 //! The socket: VPP's handshake, and clients that behave badly.
 #![cfg(not(miri))] // no sockets there
+#![allow(clippy::unwrap_used)] // what a test stands on may fail it
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
