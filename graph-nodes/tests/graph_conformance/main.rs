@@ -1,0 +1,93 @@
+//! What RFC 791, 792, 1191, 1624 and 1812 ask of a router, case by case, on the whole graph: the exact frame that leaves, or the exact
+//! reason for which it does not.
+//!
+//! Every drop reason of every node is reached by some case here; [`every_drop_reason_is_reached`] fails for one that is not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod aside;
+mod fragments;
+mod icmp;
+mod neighbours;
+mod options;
+mod paths;
+mod single;
+
+use std::collections::BTreeSet;
+
+use harness::{Label, Router};
+use weir_graph::{graph::Shape, nodes::REGISTRATIONS};
+
+/// Scenarios: each is a test of its own, and gives its router back so that the reasons that it reached can be counted.
+macro_rules! scenarios {
+    ($($module:ident::$name:ident,)*) => {
+        mod scenario {
+            $(#[test]
+            fn $name() {
+                super::$module::$name();
+            })*
+        }
+        const SCENARIOS: &[fn() -> Router] = &[$($module::$name),*];
+    };
+}
+
+scenarios! {
+    single::frames_that_are_not_for_the_router,
+    single::headers_and_lengths,
+    single::header_checksums,
+    single::martian_addresses,
+    single::forwarding,
+    single::routes_that_lead_nowhere,
+    icmp::time_exceeded,
+    icmp::fragmentation_needed,
+    icmp::unreachable,
+    icmp::quotes_at_most_576_bytes,
+    icmp::never_about_what_no_error_may_be_sent_about,
+    icmp::an_error_that_cannot_be_sent_is_not_answered,
+    icmp::without_an_address_or_a_frame_none_is_sent,
+    icmp::is_rate_limited_in_all,
+    icmp::is_rate_limited_by_source,
+    options::written_by_a_router,
+    options::carried_along,
+    options::source_routes_are_dropped,
+    options::bad_ones_are_answered_with_their_place,
+    options::an_error_quotes_them_as_they_came,
+    fragments::pieces_are_exact,
+    fragments::of_a_fragment,
+    fragments::copy_the_options_that_say_so,
+    fragments::at_the_edges,
+    fragments::all_or_none,
+    fragments::never_wrap_around,
+    neighbours::are_asked_for_once_and_packets_held_in_order,
+    neighbours::behind_a_route_are_asked_for_by_the_next_hop,
+    neighbours::that_do_not_answer_are_unreachable,
+    neighbours::hold_four_packets_each,
+    neighbours::fill_the_table_in_a_scan,
+    neighbours::are_given_up_when_the_router_leaves,
+    neighbours::that_lose_their_route_let_packets_go,
+    paths::flows_spread_and_stay,
+    paths::pieces_of_a_datagram_take_one,
+    aside::next_hops_that_go_away_between_two_nodes,
+    aside::no_error_about_a_group_frame,
+    aside::headers_that_are_cut_off,
+    aside::rings_and_ports_that_take_nothing,
+}
+
+#[test]
+fn every_drop_reason_is_reached() {
+    let reached: BTreeSet<Label> = SCENARIOS.iter().flat_map(|run| run().all_drops().into_keys()).collect();
+    let shape = Shape::new(REGISTRATIONS).unwrap();
+    let missed: Vec<_> = shape.reasons().filter(|reason| !reached.contains(reason)).collect();
+    assert_eq!(missed, [], "drop reasons that no case reaches");
+}
+
+#[test]
+fn every_event_is_reached() {
+    let reached: BTreeSet<Label> = SCENARIOS.iter().flat_map(|run| run().all_events().into_keys()).collect();
+    let events = REGISTRATIONS.iter().flat_map(|node| node.events.iter().map(|event| (node.name, *event)));
+    let missed: Vec<_> = events.filter(|event| !reached.contains(event)).collect();
+    assert_eq!(missed, [], "events that no case reaches");
+}
