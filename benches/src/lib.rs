@@ -1,1 +1,3 @@
-//! Benchmarks.
+//! weir's benchmarks: the parts that several of them share.
+
+pub mod memory;

@@ -50,7 +50,9 @@ use crate::{
 pub enum ApplianceError {
     #[error("there is no device {0}: name one of those that `ip link` shows in the config")]
     NoDevice(String),
-    #[error("{device} has {queues} receive queue(s) for {workers} workers: give it more (`ethtool -L {device} combined {workers}`), or name fewer cores in [workers]")]
+    #[error(
+        "{device} has {queues} receive queue(s) for {workers} workers: give it more (`ethtool -L {device} combined {workers}`), or name fewer cores in [workers]"
+    )]
     TooFewQueues { device: String, queues: u32, workers: usize },
     #[error("{device}: an MTU of {mtu} does not fit a frame: set at most {} (`ip link set {device} mtu {}`)", MAX_FRAME - ethernet::LENGTH, MAX_FRAME - ethernet::LENGTH)]
     MtuTooLarge { device: String, mtu: u32 },
@@ -143,8 +145,8 @@ impl Appliance {
         let ports = Ports::new(devices.len());
         let quiescence = Quiescence::new(cores.len());
         let limits = FibLimits { routes: config.fib.routes as u32, ..FibLimits::default() };
-        let (fib, fib_writer) =
-            Fib::new(limits, quiescence.clone()).map_err(|error| ApplianceError::Tables(error.to_string()))?;
+        let (fib, fib_writer) = Fib::new(limits, quiescence.clone())
+            .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
         let tables = Arc::new(Tables { fib, adjacencies, ports: ports.clone() });
 
@@ -181,17 +183,21 @@ impl Appliance {
                 seed,
             };
             let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?;
-            let reader = quiescence.reader(worker).ok_or_else(|| ApplianceError::Tables("no place for a worker".into()))?;
+            let reader = quiescence
+                .reader(worker)
+                .ok_or_else(|| ApplianceError::Tables("no place for a worker".into()))?;
             let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
                 .map_err(|error| system("make an eventfd")(error.into()))?;
             let idle = config.workers.idle;
-            let parts = Parts { graph, lines, ports: ports.clone(), reader, idle, clock, row: worker + 1, wake };
+            let parts =
+                Parts { graph, lines, ports: ports.clone(), reader, idle, clock, row: worker + 1, wake };
             ready.push(Worker::new(parts, &shape, &mut counters)?);
         }
 
         let mut publisher = Publisher::new(counters, own, &devices)?;
-        let mut forwarding = Forwarding::new(fib_writer, adjacency_writer, ports.clone(), &devices, &mut publisher)
-            .map_err(|error| ApplianceError::Tables(error.to_string()))?;
+        let mut forwarding =
+            Forwarding::new(fib_writer, adjacency_writer, ports.clone(), &devices, &mut publisher)
+                .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         for event in events {
             forwarding.apply(event, &mut publisher);
         }
@@ -203,6 +209,7 @@ impl Appliance {
             let thread = std::thread::Builder::new()
                 .name(format!("weir-worker-{number}"))
                 .spawn(move || {
+                    let _guard = EndWithWorker;
                     if !core_affinity::set_for_current(core) {
                         tracing::warn!(core = core.id, "a worker can't be pinned to its core");
                     }
@@ -218,7 +225,8 @@ impl Appliance {
             move |source| ApplianceError::Xdp { device, source }
         };
         for (port, link) in links.iter().enumerate() {
-            let redirect = Redirect::attach(link.index, link.queues, publisher.own_addresses()).map_err(xdp(&link.device))?;
+            let redirect = Redirect::attach(link.index, link.queues, publisher.own_addresses())
+                .map_err(xdp(&link.device))?;
             for (_, queue, socket) in sockets.iter().filter(|(of, ..)| *of == port) {
                 redirect.bind(*queue, socket.as_fd()).map_err(xdp(&link.device))?;
             }
@@ -255,7 +263,8 @@ impl Appliance {
 
     /// The control thread's loop; returns when weir is asked to leave.
     pub fn run(mut self, signals: &Receiver<Signal>) -> Result<(), ApplianceError> {
-        let (readable, drained) = watch(self.kernel.as_fd().try_clone_to_owned().map_err(system("watch netlink"))?)?;
+        let (readable, drained) =
+            watch(self.kernel.as_fd().try_clone_to_owned().map_err(system("watch netlink"))?)?;
         let beats = tick(BEAT);
         let mut count = 0u32;
         let mut waiting = 0;
@@ -368,7 +377,9 @@ impl Appliance {
             }
             Command::Reload { reply } => {
                 reply.send(match self.reload() {
-                    Ok(changes) => Reply::Reloaded { changes: changes.iter().map(Change::to_string).collect() },
+                    Ok(changes) => {
+                        Reply::Reloaded { changes: changes.iter().map(Change::to_string).collect() }
+                    }
                     Err(problems) => Reply::Refused { problems },
                 });
             }
@@ -403,6 +414,19 @@ impl Appliance {
         }
         self.config = new;
         Ok(changed)
+    }
+}
+
+/// Ends the process if its thread panics: a process without its worker would hold on to the port and forward nothing; without the process
+/// the kernel forwards.
+struct EndWithWorker;
+
+impl Drop for EndWithWorker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a worker has panicked: ending, so that the kernel forwards");
+            std::process::abort();
+        }
     }
 }
 

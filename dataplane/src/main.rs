@@ -153,7 +153,11 @@ fn trace(socket: &Path, count: NonZeroU16, node: Option<String>, json: bool) -> 
         writeln!(out, "{packet}")?;
     }
     if steps.lost() > 0 {
-        writeln!(std::io::stderr(), "weir: {} steps were lost: they came faster than they were read", steps.lost())?;
+        writeln!(
+            std::io::stderr(),
+            "weir: {} steps were lost: they came faster than they were read",
+            steps.lost()
+        )?;
     }
     Ok(())
 }

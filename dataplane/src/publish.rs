@@ -26,7 +26,8 @@ use crate::{
 };
 
 /// Per-port vectors that the control thread counts in row 0, and their links' last component.
-const KERNEL_COUNTED: [&str; 5] = ["/if/punt", "/if/rx-miss", "/if/rx-no-buf", "/if/rx-error", "/if/tx-error"];
+const KERNEL_COUNTED: [&str; 5] =
+    ["/if/punt", "/if/rx-miss", "/if/rx-no-buf", "/if/rx-error", "/if/tx-error"];
 /// Per-port vectors that workers count.
 const WORKER_COUNTED: [&str; 4] = ["/if/rx", "/if/tx", "/if/drops", "/if/ip4"];
 
@@ -105,14 +106,21 @@ impl Publisher {
             }
             let mut routes = batch.names("/net/route/names", ROUTE_CAPACITY)?;
             batch.set_name(&mut routes, 0, "no route")?;
-            let adjacencies = batch.names("/net/adjacency/names", ADJACENCY_CAPACITY)?;
+            let mut adjacencies = batch.names("/net/adjacency/names", ADJACENCY_CAPACITY)?;
+            for (index, name) in
+                ["unreachable", "blackhole", "prohibited", "local", "no port"].iter().enumerate()
+            {
+                batch.set_name(&mut adjacencies, index, name)?;
+            }
             let verdicts = Verdict::ALL
                 .iter()
                 .map(|verdict| batch.simple_rows(&format!("/xdp/{verdict}"), cpus, ports, MAX_PORTS))
                 .collect::<Result<Vec<Simple>, Error>>()?;
             let mut one_row = |path: &str| {
                 let mut vector = batch.simple_rows(path, 1, threads, threads)?;
-                vector.take_row(0).ok_or_else(|| Error::Shape { path: path.to_owned(), reason: "it has no row" })
+                vector
+                    .take_row(0)
+                    .ok_or_else(|| Error::Shape { path: path.to_owned(), reason: "it has no row" })
             };
             let gauges = Gauges {
                 vector_rates: one_row("/sys/vector_rate_per_worker")?,
@@ -127,7 +135,8 @@ impl Publisher {
             };
             Ok((routes, adjacencies, verdicts, gauges))
         })?;
-        let verdicts = verdicts.into_iter().map(|mut vector| (0..cpus).filter_map(|cpu| vector.take_row(cpu)).collect());
+        let verdicts =
+            verdicts.into_iter().map(|mut vector| (0..cpus).filter_map(|cpu| vector.take_row(cpu)).collect());
         let verdicts = verdicts.collect();
         let reader = Reader::of(counters.segment()).map_err(|error| Error::Shape {
             path: error.to_string(),
@@ -234,7 +243,9 @@ impl Publisher {
     pub fn update_rates(&mut self) {
         let sums = |value: Option<Value>| match value {
             Some(Value::Simple(rows)) => rows.iter().map(|row| row.iter().sum()).collect(),
-            Some(Value::Combined(rows)) => rows.iter().map(|row| row.iter().map(|pair| pair.packets).sum()).collect(),
+            Some(Value::Combined(rows)) => {
+                rows.iter().map(|row| row.iter().map(|pair| pair.packets).sum()).collect()
+            }
             _ => Vec::<u64>::new(),
         };
         let now = Last {

@@ -3,11 +3,7 @@
 //! [`Worker::turn`] is the whole engine: receive → graph → what nodes owe by now → send → frames back. With nothing to do it spins a little
 //! and then sleeps until a packet comes, a node's deadline is near or a message arrives (`adaptive`), or it goes on turning (`poll`).
 
-use std::{
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -133,7 +129,8 @@ impl Worker {
     ) -> Result<(Worker, WorkerHandle), weir_stats::Error> {
         let Parts { mut graph, lines, ports, reader, idle, clock, row, wake } = parts;
         let count = ports.count();
-        let transmit = (0..count).map(|port| lines.iter().position(|line| usize::from(line.port) == port)).collect();
+        let transmit =
+            (0..count).map(|port| lines.iter().position(|line| usize::from(line.port) == port)).collect();
         let total_frames = graph.pool().available();
         let (sender, messages) = crossbeam_channel::bounded(64);
         let wake = Arc::new(wake);
@@ -235,7 +232,8 @@ impl Worker {
             let full = !packets.is_empty();
             self.tx.add(port, sent.packets, sent.bytes);
             if full {
-                let reason = if self.ports.is_up(port as PortIndex) { self.ring_full } else { self.port_down };
+                let reason =
+                    if self.ports.is_up(port as PortIndex) { self.ring_full } else { self.port_down };
                 self.graph.discard_transmit(port, reason);
             }
         }
@@ -286,17 +284,17 @@ impl Worker {
 
     /// Sleeps until there may be something to do.
     fn sleep(&mut self, deadline: Option<u64>) {
-        let nap = deadline.map_or(NAP, |deadline| {
-            self.clock.duration(deadline.saturating_sub(clock::now())).min(NAP)
-        });
+        let nap = deadline
+            .map_or(NAP, |deadline| self.clock.duration(deadline.saturating_sub(clock::now())).min(NAP));
         let timeout = Timespec { tv_sec: nap.as_secs() as i64, tv_nsec: i64::from(nap.subsec_nanos()) };
         self.sleeps.add(0, 1);
         self.reader.offline();
         {
             let wake = PollFd::new(&self.wake, PollFlags::IN);
             let lines = self.lines.iter().filter_map(|line| line.rings.fd());
-            let mut fds: Vec<PollFd<'_>> =
-                std::iter::once(wake).chain(lines.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))).collect();
+            let mut fds: Vec<PollFd<'_>> = std::iter::once(wake)
+                .chain(lines.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)))
+                .collect();
             // An interrupted or failed sleep is a short one.
             let _ = poll(&mut fds, Some(&timeout));
         }

@@ -26,6 +26,13 @@ impl FrameId {
         self.0
     }
 
+    /// Gives the frame up to the ring that its number goes into.
+    #[inline(always)]
+    pub fn into_index(self) -> u32 {
+        let FrameId(index) = self;
+        index
+    }
+
     /// Takes ownership of a frame that a ring has given back.
     ///
     /// # Safety

@@ -46,25 +46,29 @@ pub trait Node: Send {
     /// `Next::arc(0)` everywhere at the start: the arc of the common case is written by nobody.
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]);
 
-    /// Called between vectors when [`Node::deadline`] has passed, for nodes that hold packets: release what is due by [`Context::emit`].
+    /// Called between vectors when [`Held::deadline`] has passed, for nodes that hold packets: release what is due by [`Context::emit`].
     fn release(&mut self, _cx: &mut Context<'_>) {}
-
-    /// When `release` wants to be called next (ticks of [`clock`](crate::clock)); `None`: not at all until packets come.
-    fn deadline(&self) -> Option<u64> {
-        None
-    }
 
     /// Numbers whose counters begin anew: what they stood for is gone, no packet is counted under them any more, and they will stand for
     /// something else.
     fn forget(&mut self, _gone: &Forget) {}
 
-    /// Packets that the node holds now.
-    fn held(&self) -> usize {
-        0
+    /// What the node holds now; asked for after every call.
+    fn held(&self) -> Held {
+        Held::default()
     }
 
     /// Gives up every held packet, with a reason to drop it for: the worker is leaving.
     fn drain(&mut self, _cx: &mut Context<'_>) {}
+}
+
+/// What a node holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Packets.
+    pub packets: usize,
+    /// When [`Node::release`] wants to be called (ticks of [`clock`](crate::clock)); `None`: not until packets come.
+    pub deadline: Option<u64>,
 }
 
 /// A node's entry in the list of nodes.

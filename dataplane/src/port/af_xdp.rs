@@ -153,17 +153,25 @@ impl Memory {
 /// The error number inside xsk-rs's error.
 fn os_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-        Some(source) => source.raw_os_error().map_or_else(|| io::Error::other(source.to_string()), io::Error::from_raw_os_error),
+        Some(source) => source
+            .raw_os_error()
+            .map_or_else(|| io::Error::other(source.to_string()), io::Error::from_raw_os_error),
         None => io::Error::other(error.to_string()),
     }
 }
 
 fn hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => "run weir as root, or with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF",
-        Some(libc::EBUSY) => "another program has this queue: stop it (look for it with `ss --xdp` or `fuser`)",
+        Some(libc::EPERM | libc::EACCES) => {
+            "run weir as root, or with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
+        }
+        Some(libc::EBUSY) => {
+            "another program has this queue: stop it (look for it with `ss --xdp` or `fuser`)"
+        }
         Some(libc::ENODEV) => "there is no such device: see `ip link`",
-        Some(libc::EINVAL) => "the device has no such queue, or the kernel is too old (5.10 or later is needed): see `ethtool -l`",
+        Some(libc::EINVAL) => {
+            "the device has no such queue, or the kernel is too old (5.10 or later is needed): see `ethtool -l`"
+        }
         Some(libc::EOPNOTSUPP) => "the driver can't do AF_XDP",
         Some(libc::ENOBUFS | libc::ENOMEM) => "the kernel has no memory for the rings",
         Some(libc::EAFNOSUPPORT) => "the kernel is built without AF_XDP (CONFIG_XDP_SOCKETS)",
@@ -283,7 +291,9 @@ impl Port for AfXdpPort {
             match self.frames.packet(frame, start, length, self.index) {
                 Ok(packet) => packets.push(packet),
                 // The kernel never describes bytes outside a chunk; if it did, the frame is out of use from here on rather than misused.
-                Err(frame) => give_up(frame),
+                Err(frame) => {
+                    let _ = frame.into_index();
+                }
             }
         }
     }
@@ -307,9 +317,10 @@ impl Port for AfXdpPort {
             // SAFETY: these packets are given up right below; there is room for all.
             let produced = unsafe { self.tx.produce(&self.scratch[..count]) };
             debug_assert_eq!(produced, count);
-            for packet in packets.drain(..produced) {
-                give_up(self.frames.free(packet)); // the ring owns it now
-            }
+            // The ring owns their frames now.
+            packets.drain(..produced).for_each(|packet| {
+                let _ = self.frames.free(packet).into_index();
+            });
             self.sending += produced;
             sent.packets += produced as u64;
         }
@@ -337,13 +348,16 @@ impl Port for AfXdpPort {
             }
             for descriptor in self.scratch.iter_mut() {
                 let Some(frame) = pool.take() else { return };
-                *descriptor = self.descriptors[frame.index() as usize];
-                give_up(frame); // the ring owns it now
+                *descriptor = self.descriptors[frame.into_index() as usize]; // the ring owns it now
             }
             // SAFETY: these frames have just been given up by the pool; there is room for all.
             let produced = unsafe { self.fill.produce(&self.scratch) };
             debug_assert_eq!(produced, VECTOR);
             self.filled += produced;
+        }
+        // In zero-copy mode a driver that ran out of frames sleeps until it is told of new ones; in copy mode this is never so.
+        if self.fill.needs_wakeup() {
+            let _ = self.fill.wakeup(self.rx.fd_mut(), 0);
         }
     }
 
@@ -367,10 +381,4 @@ impl Port for AfXdpPort {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.socket())
     }
-}
-
-/// Gives up the ownership of a frame whose number has just gone into a ring.
-#[inline]
-fn give_up(frame: FrameId) {
-    let _ = frame.index();
 }

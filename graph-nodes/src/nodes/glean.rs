@@ -15,7 +15,7 @@ use weir_stats::Error;
 
 use crate::{
     adjacency::AdjacencyKind,
-    node::{Context, Next, Node, Registration, Request, Workbench},
+    node::{Context, Held, Next, Node, Registration, Request, Workbench},
     packet::{Packet, PortIndex},
     wire::icmp4,
 };
@@ -187,12 +187,8 @@ impl Node for Glean {
         }
     }
 
-    fn deadline(&self) -> Option<u64> {
-        (!self.used.is_empty()).then_some(self.next_poll)
-    }
-
-    fn held(&self) -> usize {
-        self.held
+    fn held(&self) -> Held {
+        Held { packets: self.held, deadline: (!self.used.is_empty()).then_some(self.next_poll) }
     }
 
     fn drain(&mut self, cx: &mut Context<'_>) {

@@ -1,0 +1,221 @@
+//! A router in memory: one worker's graph over frames in ordinary memory, so that what is measured is weir and not the kernel.
+//!
+//! Packets wait in frames that are used in turn, like those of a ring, so their headers come from the second-level cache, not from the
+//! first. What a packet costs is read off the time-stamp counter around [`Graph::run`], from `ethernet-input` to `tx`, every node's statistics included.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use weir_graph::{
+    adjacency::{Adjacencies, Path},
+    clock::{self, Clock},
+    counters::Counters,
+    fib::{Fib, FibLimits, FibWriter, NextHop, Prefix4},
+    frames::{FramePool, Frames},
+    graph::{Graph, Shape},
+    node::{Tables, VECTOR, Workbench},
+    nodes::REGISTRATIONS,
+    packet::Packet,
+    ports::Ports,
+    quiescence::Quiescence,
+    wire::ip4,
+};
+use weir_stats::{Options, Reader, Segment, Value};
+
+/// Frames that packets are taken from in turn: twice as many as the rings of a port hold.
+const RING: usize = 4096;
+/// Bytes of a packet: the smallest Ethernet frame without its check sequence holds 60; 64 with it, as benchmarks count.
+const LENGTH: usize = 60;
+const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// What a router is made with.
+pub struct Setup {
+    /// Routes besides none: 1 gives one default route, more give so many /24 networks from 11.0.0.0 on.
+    pub routes: u32,
+    /// Different destinations; drawn at random from all routes.
+    pub destinations: u32,
+}
+
+/// A router without ports.
+pub struct MemoryRouter {
+    graph: Graph,
+    frames: Arc<Frames>,
+    /// Packets that are ready to be received, oldest first.
+    waiting: std::collections::VecDeque<Packet>,
+    /// Headers to be received, in turn.
+    headers: Vec<[u8; LENGTH]>,
+    next_header: usize,
+    reader: Reader,
+    _writer: FibWriter,
+    _counters: Counters,
+}
+
+/// What one round measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Ticks of the time-stamp counter that they took.
+    pub ticks: u64,
+}
+
+/// A pseudo-random sequence (xorshift64*), so that runs can be repeated.
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number below `end`.
+    pub fn below(&mut self, end: u32) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        ((u128::from(number) * u128::from(end)) >> 64) as u32
+    }
+}
+
+impl MemoryRouter {
+    /// Builds the router and loads its routes.
+    pub fn new(setup: &Setup) -> Result<MemoryRouter, Box<dyn std::error::Error>> {
+        let segment = Segment::create(Options { workers: 1, ..Options::default() })?;
+        let reader = Reader::of(&segment)?;
+        let mut counters = Counters::new(segment);
+        let shape = Arc::new(Shape::new(REGISTRATIONS)?);
+        shape.register(&mut counters)?;
+        let ports = Ports::new(2);
+        ports.set_mac(0, PORT_MAC);
+        let quiescence = Quiescence::new(1);
+        let (fib, mut writer) = Fib::new(FibLimits::default(), quiescence.clone())?;
+        let (adjacencies, mut adjacency_writer) = Adjacencies::new(16, quiescence);
+        let path = Path { port: 1, mtu: 1500, next_hop: u32::from(Ipv4Addr::new(10, 0, 2, 2)) };
+        let adjacency = adjacency_writer.allocate(path)?;
+        adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path)?;
+        let next_hops = [NextHop { adjacency, weight: 1 }];
+        let network = |route: u32| (11 << 24) + (route << 8);
+        let mut routes = 0;
+        if setup.routes == 1 {
+            writer.insert(Prefix4::DEFAULT, &next_hops)?;
+        } else {
+            for route in 0..setup.routes {
+                routes = routes.max(writer.insert(Prefix4::new(network(route), 24)?, &next_hops)?.as_u32());
+            }
+        }
+        let tables = Arc::new(Tables { fib, adjacencies, ports });
+        let (frames, mut ids) = Frames::in_memory(2 * RING as u32);
+        let pool = ids.split_off(RING);
+        let (requests, _) = crossbeam_channel::bounded(1);
+        let mut bench = Workbench {
+            row: 1,
+            counters: &mut counters,
+            tables,
+            requests,
+            clock: Clock::calibrate(),
+            seed: 0x77_65_69_72,
+        };
+        let graph = Graph::new(&shape, &mut bench, FramePool::new(frames.clone(), pool))?;
+        counters.grow_combined("/net/route/to", routes as usize + 1)?;
+        let mut random = Random(0x5eed);
+        let headers = (0..setup.destinations.max(1))
+            .map(|_| frame(network(random.below(setup.routes.max(1))) + random.below(256)))
+            .collect();
+        let mut waiting = std::collections::VecDeque::with_capacity(RING);
+        for id in ids {
+            match frames.packet(id, usize::from(frames.headroom()), LENGTH, 0) {
+                Ok(packet) => waiting.push_back(packet),
+                Err(_) => return Err("a frame is too small".into()),
+            }
+        }
+        let mut router = MemoryRouter {
+            graph,
+            frames,
+            waiting,
+            headers,
+            next_header: 0,
+            reader,
+            _writer: writer,
+            _counters: counters,
+        };
+        for _ in 0..RING / VECTOR {
+            router.write_headers(VECTOR);
+        }
+        Ok(router)
+    }
+
+    /// Writes fresh headers into the `count` packets that were waiting longest, and moves them to the end.
+    fn write_headers(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(mut packet) = self.waiting.pop_front() else { return };
+            let header = &self.headers[self.next_header];
+            self.next_header = (self.next_header + 1) % self.headers.len();
+            self.frames.bytes_mut(&mut packet).copy_from_slice(header);
+            self.waiting.push_back(packet);
+        }
+    }
+
+    /// Forwards `vectors` vectors of `size` packets each and measures only the graph.
+    pub fn round(&mut self, vectors: usize, size: usize) -> Round {
+        let size = size.min(VECTOR);
+        let mut round = Round { packets: 0, ticks: 0 };
+        for _ in 0..vectors {
+            self.graph.input().extend(self.waiting.drain(..size));
+            let begin = clock::now();
+            self.graph.run(begin);
+            round.ticks += clock::now().wrapping_sub(begin);
+            let (_, sent) = self.graph.transmit(1);
+            round.packets += sent.len() as u64;
+            for mut packet in sent.drain(..) {
+                // Forwarded packets come back as received ones: fresh bytes, nothing known about them.
+                let header = &self.headers[self.next_header];
+                self.next_header = (self.next_header + 1) % self.headers.len();
+                self.frames.bytes_mut(&mut packet).copy_from_slice(header);
+                let id = self.frames.free(packet);
+                match self.frames.packet(id, usize::from(self.frames.headroom()), LENGTH, 0) {
+                    Ok(packet) => self.waiting.push_back(packet),
+                    Err(_) => return round,
+                }
+            }
+        }
+        round
+    }
+
+    /// Clocks and packets of every node so far, as its statistics say.
+    pub fn nodes(&self) -> Vec<(String, u64, u64)> {
+        let row =
+            |path: &str| match self.reader.find(path).ok().flatten().map(|entry| self.reader.read(&entry)) {
+                Some(Ok(Value::Simple(rows))) => rows.into_iter().nth(1).unwrap_or_default(),
+                _ => Vec::new(),
+            };
+        let names =
+            match self.reader.find("/sys/node/names").ok().flatten().map(|entry| self.reader.read(&entry)) {
+                Some(Ok(Value::Names(names))) => names,
+                _ => Vec::new(),
+            };
+        let (clocks, vectors) = (row("/sys/node/clocks"), row("/sys/node/vectors"));
+        names
+            .into_iter()
+            .zip(clocks)
+            .zip(vectors)
+            .map(|((name, clocks), vectors)| (name, clocks, vectors))
+            .collect()
+    }
+
+    /// A reader of the router's segment.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+/// A UDP packet to `destination`, 64 bytes with the check sequence that is not there.
+fn frame(destination: u32) -> [u8; LENGTH] {
+    let mut frame = [0; LENGTH];
+    frame[..6].copy_from_slice(&PORT_MAC);
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 8, 8, 0]);
+    let total = (LENGTH - 14) as u16;
+    if let Some(mut header) = ip4::Ip4Mut::new(&mut frame[14..]) {
+        header.set_lengths(ip4::LENGTH, total);
+        header.set_ttl_protocol(64, ip4::UDP);
+        header.set_addresses(u32::from(Ipv4Addr::new(10, 0, 1, 2)), destination);
+    }
+    ip4::write_checksum(&mut frame[14..34]);
+    frame[34..38].copy_from_slice(&[0x10, 0x00, 0x20, 0x00]);
+    frame[38..40].copy_from_slice(&(total - 20).to_be_bytes());
+    frame
+}
