@@ -118,6 +118,8 @@ pub struct Appliance {
     forwarding: Forwarding,
     publisher: Publisher,
     ports: Ports,
+    /// The ports' interface indices at the start.
+    indices: Vec<u32>,
     requests: Receiver<Request>,
     commands: Receiver<Command>,
     namer: Namer,
@@ -250,6 +252,7 @@ impl Appliance {
             forwarding,
             publisher,
             ports,
+            indices: links.iter().map(|link| link.index).collect(),
             requests: request_receiver,
             commands,
             namer,
@@ -344,7 +347,17 @@ impl Appliance {
 
     fn links_changed(&mut self) {
         for port in 0..self.config.ports.len() as PortIndex {
-            let up = self.forwarding.link(port).is_some_and(Link::usable);
+            let link = self.forwarding.link(port);
+            // The sockets and the XDP program are on the device that was there at the start.
+            let same = link.is_some_and(|link| link.index == self.indices[usize::from(port)]);
+            let up = same && link.is_some_and(Link::usable);
+            if link.is_some() && !same && self.ports.is_up(port) {
+                let device = &self.config.ports[usize::from(port)].device;
+                tracing::error!(
+                    device,
+                    "the device was deleted and made again: restart weir to use the new one"
+                );
+            }
             if up != self.ports.is_up(port) {
                 self.ports.set_up(port, up);
                 let device = &self.config.ports[usize::from(port)].device;

@@ -66,10 +66,17 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 
 impl Node for Ip4Rewrite {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
-        // Runs of packets to the same next hop are counted together.
-        let (mut run, mut count, mut bytes) = (AdjacencyIndex::default(), 0u64, 0u64);
+        // Runs of packets to the same next hop share its reading and are counted together.
+        let mut current = packets.first().map_or(AdjacencyIndex::default(), |packet| packet.adjacency);
+        let mut adjacency = cx.tables.adjacencies.load(current);
+        let (mut count, mut bytes) = (0u64, 0u64);
         for (packet, next) in packets.iter_mut().zip(next) {
-            let adjacency = cx.tables.adjacencies.load(packet.adjacency);
+            if packet.adjacency != current {
+                self.adjacencies.add(current.as_u32() as usize, count, bytes);
+                current = packet.adjacency;
+                adjacency = cx.tables.adjacencies.load(current);
+                (count, bytes) = (0, 0);
+            }
             let kind = adjacency.kind();
             if !matches!(kind, AdjacencyKind::Rewrite | AdjacencyKind::Glean | AdjacencyKind::Incomplete) {
                 *next = cx.drop(packet, Drop::NextHopGone as u16);
@@ -118,14 +125,10 @@ impl Node for Ip4Rewrite {
             }
             *link = adjacency.header();
             packet.tx_port = adjacency.port();
-            if packet.adjacency != run {
-                self.adjacencies.add(run.as_u32() as usize, count, bytes);
-                (run, count, bytes) = (packet.adjacency, 0, 0);
-            }
             count += 1;
             bytes += length as u64;
         }
-        self.adjacencies.add(run.as_u32() as usize, count, bytes);
+        self.adjacencies.add(current.as_u32() as usize, count, bytes);
     }
 
     fn forget(&mut self, gone: &Forget) {
