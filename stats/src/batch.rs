@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::blocks::{Block, Shape};
 use crate::error::Error;
-use crate::layout::{Kind, LINE, NAME_BYTES, WORD, halves};
+use crate::layout::{Kind, LINE, NAME_BYTES, WORD, halves, is_printable};
 use crate::protocol::{Memory, point, raise_length, raise_rows, write_length};
 use crate::rows::{Cell, Combined, EntryId, Histogram, Names, Ring, Scalar, Simple};
 use crate::segment::{EMPTY_FOLDER, Segment, write_ring_header, write_text};
@@ -188,9 +188,10 @@ impl<'s> Batch<'s> {
         Ok(Names { id, capacity })
     }
 
-    /// Sets a name. The list grows to hold it; places that were never set hold the empty string.
+    /// Sets a name, which is printable ASCII (see [`printable`](crate::printable)). The list grows to hold it; places
+    /// that were never set hold the empty string.
     pub fn set_name(&mut self, names: &mut Names, index: usize, name: &str) -> Result<(), Error> {
-        if !name.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
+        if !is_printable(name) {
             return Err(Error::Name { name: name.to_owned() });
         }
         let path = Arc::clone(&self.entry(names.id)?.path);
@@ -467,9 +468,8 @@ impl<'s> Batch<'s> {
 
     /// Whether this path may be registered.
     fn check(&self, path: &str) -> Result<(), Error> {
-        let printable = path.bytes().all(|octet| (b' '..=b'~').contains(&octet));
         let parts = path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|part| !part.is_empty()));
-        if !printable || !parts || path.len() >= NAME_BYTES {
+        if !is_printable(path) || !parts || path.len() >= NAME_BYTES {
             return Err(Error::Path { path: path.to_owned() });
         }
         let (paths, nested) = (&self.segment.paths, |other: &str| Error::Nested {

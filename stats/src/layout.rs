@@ -2,6 +2,8 @@
 //!
 //! Every number in this file is part of the contract with clients that weir does not control.
 
+use std::borrow::Cow;
+
 /// Bytes in a word; the unit of every access to shared memory.
 pub(crate) const WORD: usize = 8;
 
@@ -80,6 +82,20 @@ pub(crate) fn text_words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
     })
 }
 
+/// Whether clients can read this text, which is ASCII to them: VPP's Python client fails as a whole on anything else.
+pub(crate) fn is_printable(text: &str) -> bool {
+    text.bytes().all(|octet| (b' '..=b'~').contains(&octet))
+}
+
+/// The text with every character that clients cannot read replaced by `_`: for names that come from elsewhere, such as
+/// a netdev's.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if is_printable(text) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if (' '..='~').contains(&c) { c } else { '_' }).collect()
+}
+
 /// What a directory entry holds (`stat_directory_type_t` in VPP's `shared.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -139,6 +155,13 @@ mod tests {
             assert_eq!(&words[..length], &bytes[..]);
             assert!(words[length..].iter().all(|&octet| octet == 0) && words.len() > length);
         }
+    }
+
+    #[test]
+    fn printable_text_is_what_a_segment_takes() {
+        assert!(matches!(printable("eth 0 ~\"x\""), Cow::Borrowed(_)));
+        assert_eq!(printable("Zo\u{eb}\n\u{7f}"), "Zo___");
+        assert!(!is_printable("\u{eb}") && is_printable(&printable("\0\u{1f980}")));
     }
 
     #[test]

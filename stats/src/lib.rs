@@ -92,6 +92,8 @@
 //! * `cargo test -p weir-tests --test stats_papi --test stats_kill`: the unmodified Python client, and writers killed at
 //!   random moments under readers in tight loops.
 
+#![deny(unsafe_code)]
+
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("the stats segment's layout is for 64-bit little-endian machines");
 
@@ -109,11 +111,12 @@ mod rows;
 mod segment;
 mod server;
 mod value;
+#[allow(unsafe_code)] // the one module that needs it
 mod words;
 
 pub use batch::Batch;
 pub use error::{Error, ReadError};
-pub use layout::Kind;
+pub use layout::{Kind, printable};
 pub use reader::{Liveness, Reader, Snapshot};
 pub use rows::{
     Combined, CombinedRow, EntryId, Histogram, HistogramRow, Names, Ring, RingRow, Scalar, Simple, SimpleRow,
