@@ -602,7 +602,7 @@ mod tests {
     /// parts of two rewrites would see it.
     #[test]
     fn no_reader_finds_parts_of_two_rewrites() {
-        const STEPS: u32 = if cfg!(miri) { 60 } else { 50_000 };
+        const STEPS: u32 = if cfg!(miri) { 60 } else { 5_000 };
         let (adjacencies, mut writer, quiescence) = table(1);
         let reader = quiescence.reader(0).unwrap();
         let index = writer.allocate(PATH).unwrap();

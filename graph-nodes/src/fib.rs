@@ -261,7 +261,9 @@ impl Fib {
     }
 
     /// [`Self::lookup`] of every destination (host byte order) into the leaf with the same number; stops at the end of the shorter slice.
-    /// Faster than one by one: the reads overlap.
+    /// Faster than one by one, and than [`Self::prefetch`] first: the processor overlaps the reads by itself. Measured (`benches/fib.rs`'s
+    /// tables, minimum on a shared Zen machine, time-stamp clocks a lookup, one by one and this): 28 and 21 with 500,000 random /24, 38 and
+    /// 30 with a million prefixes of all lengths.
     #[inline]
     pub fn lookup_many(&self, destinations: &[u32], leaves: &mut [Leaf]) {
         let tables = &*self.0;

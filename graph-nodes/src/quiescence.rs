@@ -202,7 +202,7 @@ mod tests {
     /// through a pointer that it loaded earlier.
     #[test]
     fn what_a_reader_holds_is_not_reused() {
-        const STEPS: u64 = if cfg!(miri) { 60 } else { 20_000 };
+        const STEPS: u64 = if cfg!(miri) { 60 } else { 2_000 };
         let quiescence = Quiescence::new(2);
         let cells = [AtomicU64::new(0), AtomicU64::new(0)];
         let live = AtomicU64::new(0);

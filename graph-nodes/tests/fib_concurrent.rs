@@ -2,6 +2,9 @@
 //! known; a reader notes which step was done before its lookup and which had begun after it, and what it found must be the answer after one
 //! of those steps: no hole, no freed block, no reused group. The tables are so small that everything is reused all the time.
 
+// Helpers outside the test functions unwrap as well.
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;

@@ -1,6 +1,9 @@
 //! The FIB against an independent longest-prefix match, the crate `prefix-trie`: any sequence of inserts, replacements and removals of nested
 //! prefixes, compared at the boundaries of all prefixes after each step.
 
+// Helpers outside the test functions unwrap as well.
+#![allow(clippy::unwrap_used)]
+
 use prefix_trie::PrefixMap;
 use proptest::collection::vec;
 use proptest::prelude::*;

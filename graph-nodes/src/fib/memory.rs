@@ -5,7 +5,6 @@
 //! value and shared access from any thread is allowed.
 
 use std::io;
-use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -41,13 +40,31 @@ unsafe impl<T: Atomic> Send for Zeroed<T> {}
 // SAFETY: as above.
 unsafe impl<T: Atomic> Sync for Zeroed<T> {}
 
-impl<T> Deref for Zeroed<T> {
-    type Target = [T];
+// One element or a short range at a time, not a slice of the whole: Miri would look at 16 million elements for every access.
+impl<T> Zeroed<T> {
+    /// How many elements there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
 
+    /// The element with this number.
     #[inline]
-    fn deref(&self) -> &[T] {
-        // SAFETY: the module's invariant. Nobody makes a `&mut [T]`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    pub(super) fn get(&self, index: usize) -> Option<&T> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: the module's invariant; `index` is below `len`. Nobody makes a `&mut T`.
+        Some(unsafe { &*self.base.as_ptr().add(index) })
+    }
+
+    /// The elements from number `first` to number `last`; none if there are not that many.
+    #[inline]
+    pub(super) fn range(&self, first: usize, last: usize) -> &[T] {
+        if first > last || last >= self.len {
+            return &[];
+        }
+        // SAFETY: as in `get`, for all numbers from `first` to `last`; `last` - `first` + 1 is at most `len`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(first), last - first + 1) }
     }
 }
 

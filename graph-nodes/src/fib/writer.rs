@@ -238,7 +238,7 @@ impl FibWriter {
         }
         let first = (prefix.address() >> 8) as usize;
         let last = (prefix.last_address() >> 8) as usize;
-        for place in self.tables.first.get(first..=last).unwrap_or_default() {
+        for place in self.tables.first.range(first, last) {
             let before = place.load(Relaxed);
             if before & EXTENDED == 0 {
                 overwrite(place, before, word, length);
@@ -250,7 +250,7 @@ impl FibWriter {
                 _ => (prefix.address() as u8 as usize, prefix.last_address() as u8 as usize),
             };
             let start = before as u32 as usize * BLOCK;
-            for place in self.tables.blocks.get(start + low..=start + high).unwrap_or_default() {
+            for place in self.tables.blocks.range(start + low, start + high) {
                 overwrite(place, place.load(Relaxed), word, length);
             }
         }
@@ -288,7 +288,7 @@ impl FibWriter {
         let place = self.tables.first.get((address >> 8) as usize)?;
         let word = place.load(Relaxed);
         let start = block as usize * BLOCK;
-        for place in self.tables.blocks.get(start..start + BLOCK)? {
+        for place in self.tables.blocks.range(start, start + BLOCK - 1) {
             place.store(word, Relaxed);
         }
         place.store(EXTENDED | u64::from(block), Release);
