@@ -205,6 +205,12 @@ impl Router {
         self.counters.grow_combined("/net/route/to", columns).unwrap();
     }
 
+    /// Makes the counters of all next hops visible in the segment.
+    pub fn show_next_hops(&mut self) {
+        let columns = self.tables.adjacencies.capacity();
+        self.counters.grow_combined("/net/adjacency/to", columns).unwrap();
+    }
+
     /// Puts a frame where a port's receive burst would put it. `false`: no frame is free, or the bytes are more than one holds.
     #[must_use]
     pub fn offer(&mut self, port: u16, bytes: &[u8]) -> bool {

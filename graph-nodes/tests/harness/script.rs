@@ -12,7 +12,7 @@
 
 use std::net::Ipv4Addr;
 
-use weir_graph::{fib::Prefix4, node::Request};
+use weir_graph::{adjacency::AdjacencyIndex, fib::Prefix4, node::Request};
 
 use super::{HZ, Router, Sent, datagram, link_header, neighbour_mac, port_mac, town};
 
@@ -33,7 +33,15 @@ pub fn record(control: u8, frame: &[u8]) -> Vec<u8> {
 pub struct Player {
     router: Router,
     /// Neighbours that have answered in this script.
-    answered: Vec<(u16, Ipv4Addr)>,
+    answered: Vec<(Prefix4, Answer)>,
+}
+
+/// What a neighbour's answer changed.
+enum Answer {
+    /// A next hop that the town had before.
+    Resolved(AdjacencyIndex),
+    /// A new next hop, and a route to it.
+    Found(AdjacencyIndex),
 }
 
 /// Most neighbours that answer in a script; the town's table of next hops has room for more.
@@ -103,33 +111,39 @@ impl Player {
     /// The neighbours that the router has asked for answer.
     fn answer(&mut self) {
         while let Ok(Request::Resolve { port, address }) = self.router.requests.try_recv() {
-            let address = Ipv4Addr::from(address);
-            if self.answered.len() == MOST_ANSWERS || self.answered.contains(&(port, address)) {
+            let prefix = Prefix4::new(address, 32).unwrap();
+            if self.answered.len() == MOST_ANSWERS || self.answered.iter().any(|(known, _)| *known == prefix)
+            {
                 continue;
             }
-            let text = address.to_string();
-            let index = self.router.neighbour(port, &text, town::MTU[usize::from(port)]);
-            self.router.route(&format!("{text}/32"), &[index]);
-            self.answered.push((port, address));
+            let (text, mtu) = (Ipv4Addr::from(address).to_string(), town::MTU[usize::from(port)]);
+            let answer = match self.router.fib.get(prefix) {
+                Some(route) => {
+                    let index = route.next_hops[0].adjacency;
+                    self.router.resolve(index, port, &text, mtu);
+                    Answer::Resolved(index)
+                }
+                None => {
+                    let index = self.router.neighbour(port, &text, mtu);
+                    self.router.route(&prefix.to_string(), &[index]);
+                    Answer::Found(index)
+                }
+            };
+            self.answered.push((prefix, answer));
         }
     }
 
     /// As before the first script: the neighbours that answered are forgotten, and so much time has passed that no rate limit remembers.
     fn forget(&mut self) {
         while self.router.requests.try_recv().is_ok() {}
-        for (port, address) in self.answered.drain(..) {
-            let prefix = Prefix4::new(u32::from(address), 32).unwrap();
-            let route = self.router.fib.get(prefix).unwrap();
-            let [.., third, last] = address.octets();
-            if u16::from(third) == port && last == 3 {
-                // The town has a next hop of its own here.
-                let unknown =
-                    self.router.incomplete(port, &address.to_string(), town::MTU[usize::from(port)]);
-                self.router.route(&prefix.to_string(), &[unknown]);
-            } else {
-                self.router.fib.remove(prefix);
+        for (prefix, answer) in self.answered.drain(..) {
+            match answer {
+                Answer::Resolved(index) => self.router.adjacencies.set_incomplete(index).unwrap(),
+                Answer::Found(index) => {
+                    self.router.fib.remove(prefix).unwrap();
+                    self.router.adjacencies.free(index).unwrap();
+                }
             }
-            self.router.adjacencies.free(route.next_hops[0].adjacency).unwrap();
         }
         self.router.now += 100 * HZ;
     }
