@@ -76,6 +76,12 @@ fn count(result: &str, word: &str) -> usize {
         .sum()
 }
 
+/// What Miri runs: step, package, and the tests whose names contain one of these; all of them where none is named.
+const MIRI: [(&str, &str, &[&str]); 2] = [
+    ("miri, segment", "weir-stats", &[]),
+    ("miri, tables", "weir-graph", &["fib::", "quiescence::", "adjacency::", "frames::"]),
+];
+
 pub fn run() -> Result<ExitCode> {
     let started = Instant::now();
     let toolchain = packages::ensure()?;
@@ -100,14 +106,19 @@ pub fn run() -> Result<ExitCode> {
     tests.env("WEIR_BIN", target_dir()?.join("debug/weir"));
     tallies.push(("tests", tally("tests", &mut tests, Tally::default())?));
     tallies.push(("loom model", tally("loom model", &mut loom(&toolchain)?, Tally::default())?));
-    tallies.push((
-        "miri",
-        match miri_is_missing() {
+    let missing = miri_is_missing();
+    for (name, package, filters) in MIRI {
+        let tally = match &missing {
             // what asks the kernel is ignored under Miri, and has run above
-            None => tally("miri", &mut miri()?, Tally { ignored_elsewhere: true, ..Tally::default() })?,
-            Some(reason) => Tally::skip("miri", &reason),
-        },
-    ));
+            None => tally(
+                name,
+                &mut miri(package, filters)?,
+                Tally { ignored_elsewhere: true, ..Tally::default() },
+            )?,
+            Some(reason) => Tally::skip(name, reason),
+        };
+        tallies.push((name, tally));
+    }
     Ok(report(&tallies, started.elapsed()))
 }
 
@@ -147,15 +158,16 @@ fn loom(toolchain: &Toolchain) -> Result<Command> {
     Ok(command)
 }
 
-/// Miri over the crates whose `unsafe` code can run without the kernel.
-fn miri() -> Result<Command> {
+/// Miri over a crate whose `unsafe` code can run without the kernel.
+fn miri(package: &str, filters: &[&str]) -> Result<Command> {
     let mut command = nightly(&["cargo", "miri", "test"]);
     command
         .current_dir(crate::root())
         .env("CARGO_TARGET_DIR", target_dir()?.join("miri"))
         .env("CARGO_TERM_COLOR", "never")
         .env("MIRIFLAGS", "-Zmiri-disable-isolation")
-        .args(["--locked", "-p", "weir-stats", "--lib", "--", "--show-output"]);
+        .args(["--locked", "-p", package, "--lib", "--", "--show-output"])
+        .args(filters);
     Ok(command)
 }
 
