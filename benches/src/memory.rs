@@ -29,10 +29,8 @@ const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// What a router is made with.
 pub struct Setup {
-    /// Routes besides none: 1 gives one default route, more give so many /24 networks from 11.0.0.0 on.
+    /// 1 gives one default route, more give so many /24 networks from 11.0.0.0 on. Every packet goes to an address drawn at random from them.
     pub routes: u32,
-    /// Different destinations; drawn at random from all routes.
-    pub destinations: u32,
 }
 
 /// A router without ports.
@@ -41,9 +39,8 @@ pub struct MemoryRouter {
     frames: Arc<Frames>,
     /// Packets that are ready to be received, oldest first.
     waiting: std::collections::VecDeque<Packet>,
-    /// Headers to be received, in turn.
-    headers: Vec<[u8; LENGTH]>,
-    next_header: usize,
+    routes: u32,
+    random: Random,
     reader: Reader,
     _writer: FibWriter,
     _counters: Counters,
@@ -89,7 +86,6 @@ impl MemoryRouter {
         let adjacency = adjacency_writer.allocate(path)?;
         adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path)?;
         let next_hops = [NextHop { adjacency, weight: 1 }];
-        let network = |route: u32| (11 << 24) + (route << 8);
         let mut routes = 0;
         if setup.routes == 1 {
             writer.insert(Prefix4::DEFAULT, &next_hops)?;
@@ -112,10 +108,6 @@ impl MemoryRouter {
         };
         let graph = Graph::new(&shape, &mut bench, FramePool::new(frames.clone(), pool))?;
         counters.grow_combined("/net/route/to", routes as usize + 1)?;
-        let mut random = Random(0x5eed);
-        let headers = (0..setup.destinations.max(1))
-            .map(|_| frame(network(random.below(setup.routes.max(1))) + random.below(256)))
-            .collect();
         let mut waiting = std::collections::VecDeque::with_capacity(RING);
         for id in ids {
             match frames.packet(id, usize::from(frames.headroom()), LENGTH, 0) {
@@ -127,27 +119,27 @@ impl MemoryRouter {
             graph,
             frames,
             waiting,
-            headers,
-            next_header: 0,
+            routes: setup.routes.max(1),
+            random: Random(0x5eed),
             reader,
             _writer: writer,
             _counters: counters,
         };
-        for _ in 0..RING / VECTOR {
-            router.write_headers(VECTOR);
-        }
+        let waiting = std::mem::take(&mut router.waiting);
+        router.waiting = waiting
+            .into_iter()
+            .map(|mut packet| {
+                router.write(&mut packet);
+                packet
+            })
+            .collect();
         Ok(router)
     }
 
-    /// Writes fresh headers into the `count` packets that were waiting longest, and moves them to the end.
-    fn write_headers(&mut self, count: usize) {
-        for _ in 0..count {
-            let Some(mut packet) = self.waiting.pop_front() else { return };
-            let header = &self.headers[self.next_header];
-            self.next_header = (self.next_header + 1) % self.headers.len();
-            self.frames.bytes_mut(&mut packet).copy_from_slice(header);
-            self.waiting.push_back(packet);
-        }
+    /// Writes a fresh packet to an address of one of the routes.
+    fn write(&mut self, packet: &mut Packet) {
+        let destination = network(self.random.below(self.routes)) + self.random.below(256);
+        self.frames.bytes_mut(packet).copy_from_slice(&frame(destination));
     }
 
     /// Forwards `vectors` vectors of `size` packets each and measures only the graph.
@@ -163,9 +155,8 @@ impl MemoryRouter {
             round.packets += sent.len() as u64;
             for mut packet in sent.drain(..) {
                 // Forwarded packets come back as received ones: fresh bytes, nothing known about them.
-                let header = &self.headers[self.next_header];
-                self.next_header = (self.next_header + 1) % self.headers.len();
-                self.frames.bytes_mut(&mut packet).copy_from_slice(header);
+                let destination = network(self.random.below(self.routes)) + self.random.below(256);
+                self.frames.bytes_mut(&mut packet).copy_from_slice(&frame(destination));
                 let id = self.frames.free(packet);
                 match self.frames.packet(id, usize::from(self.frames.headroom()), LENGTH, 0) {
                     Ok(packet) => self.waiting.push_back(packet),
@@ -201,6 +192,11 @@ impl MemoryRouter {
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
+}
+
+/// The network of a route.
+fn network(route: u32) -> u32 {
+    (11 << 24) + (route << 8)
 }
 
 /// A UDP packet to `destination`, 64 bytes with the check sequence that is not there.

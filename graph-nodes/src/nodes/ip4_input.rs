@@ -136,6 +136,8 @@ impl Node for Ip4Input {
             match checked {
                 Ok((destination, total)) => {
                     packet.destination = destination;
+                    // Costs 2 clocks with one route, gains 15 with 500,000 and random destinations.
+                    cx.tables.fib.prefetch(destination);
                     packet.truncate(total + u16::from(packet.l3));
                 }
                 Err(reason) => *next = cx.drop(packet, reason as u16),
