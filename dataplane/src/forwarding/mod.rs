@@ -492,6 +492,8 @@ impl Forwarding {
 
     fn neighbour_changed(&mut self, index: u32, address: Ipv4Addr, observer: &mut impl Observer) {
         if let Some(port) = self.ports.port(index) {
+            // Whatever was asked for has been answered, or may be asked for anew at once.
+            self.asked.remove(&(port, address));
             // The adjacency first: the host entry must not lead to an old MAC address.
             self.hops.refresh(port, address, self.resolution(port, address));
             self.refresh_host(address, observer);

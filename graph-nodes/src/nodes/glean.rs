@@ -56,6 +56,8 @@ const WAYS: usize = 4;
 const DEPTH: usize = 4;
 /// How long a neighbour may take: the kernel asks three times, a second apart (mcast_solicit, retrans_time_ms).
 const TIMEOUT_SECONDS: u64 = 3;
+/// How often a neighbour is asked for, a second.
+const ASKS_PER_SECOND: u64 = 1;
 /// How often held packets' next hops are looked at, a second.
 const POLLS_PER_SECOND: u64 = 1000;
 
@@ -66,6 +68,8 @@ struct Waiting {
     address: u32,
     /// When to give up; 0: the slot is free.
     until: u64,
+    /// When to ask the control thread again: a question may be lost.
+    ask: u64,
     packets: [Option<Packet>; DEPTH],
 }
 
@@ -109,9 +113,15 @@ impl Glean {
             self.next_poll = now + self.hz / POLLS_PER_SECOND;
         }
         self.used.push(free);
-        // A full channel is a control thread that is busy with as many neighbours: the packets time out, and later ones ask again.
-        let _ = self.requests.try_send(Request::Resolve { port, address });
+        self.ask(free, now);
         Some(free)
+    }
+
+    fn ask(&mut self, slot: usize, now: u64) {
+        let slot = &mut self.slots[slot];
+        slot.ask = now + self.hz / ASKS_PER_SECOND;
+        // A full channel is a control thread that is busy with as many neighbours: this one is asked for again.
+        let _ = self.requests.try_send(Request::Resolve { port: slot.port, address: slot.address });
     }
 
     fn hold(&mut self, cx: &mut Context<'_>, packet: &mut Packet) -> Next {
@@ -179,6 +189,9 @@ impl Node for Glean {
             } else if self.slots[slot].until <= cx.now {
                 Some(Drop::Unresolved)
             } else {
+                if self.slots[slot].ask <= cx.now {
+                    self.ask(slot, cx.now);
+                }
                 at += 1;
                 continue;
             };

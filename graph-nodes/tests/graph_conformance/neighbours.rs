@@ -86,7 +86,16 @@ pub fn that_do_not_answer_are_unreachable() -> Router {
         }
         assert_eq!(router.run(), []);
         assert_eq!(asked(&router), [(EAST, neighbour.to_owned())]);
-        assert_eq!(router.pass(3 * SECOND - 1), [], "three seconds");
+        assert_eq!(router.pass(SECOND - 1), [], "not yet a second");
+        assert_eq!(asked(&router), [], "the control thread knows");
+        assert_eq!(router.pass(MILLISECOND), []);
+        assert_eq!(
+            asked(&router),
+            [(EAST, neighbour.to_owned())],
+            "a question may be lost: again, once a second"
+        );
+        assert_eq!(router.pass(2 * SECOND - MILLISECOND), [], "three seconds");
+        assert_eq!(asked(&router).len(), 1);
         assert_eq!(router.drops(), Tally::new());
         let sent = router.pass(1 + MILLISECOND);
         assert_eq!(router.drops(), Tally::from([(("glean", "unresolved"), 3)]));
