@@ -13,8 +13,8 @@ use harness::{
     seeds::seeds,
 };
 
-/// Some five seconds of an unoptimised build.
-const SCRIPTS: usize = 100_000;
+/// Four to ten seconds of the test profile, by how busy the machine is.
+const SCRIPTS: usize = 300_000;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds")
