@@ -1,0 +1,71 @@
+//! The bare loop: receive, send, kick, reap over weir's own AF_XDP ports, and nothing else. What is slower than this is weir's graph and
+//! its worker, not the kernel.
+
+use std::array;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use core_affinity::CoreId;
+use weir::port::Port as _;
+use weir::port::af_xdp::{FRAMES_PER_QUEUE, Memory};
+use weir_graph::frames::FramePool;
+use weir_graph::node::VECTOR;
+use weir_graph::packet::{Packet, PortIndex};
+use weir_tests::lab::Lab;
+use weir_xdp::{OwnAddresses, Redirect};
+
+use crate::path::ifindex;
+
+/// Has the bare loop forward between the router's two ports on `core` while `work` runs. Returns what `work` does, and how many
+/// packets the loop has sent.
+pub fn forward<T>(lab: &Lab, core: CoreId, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+    let stop = AtomicBool::new(false);
+    let (ready, readiness) = mpsc::channel();
+    thread::scope(|scope| {
+        let stop = &stop;
+        // the sender ends with the loop, so that nobody waits for a loop that could not begin
+        let forwarder = scope.spawn(move || lab.router.run(|| run(lab, core, &ready, stop)));
+        let outcome = readiness.recv().ok().map(|()| work());
+        stop.store(true, Ordering::Relaxed);
+        let sent = forwarder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))??;
+        Ok((outcome.context("the bare loop did not begin")??, sent))
+    })
+}
+
+/// Forwards until told to stop; in a thread in the router's namespace.
+fn run(lab: &Lab, core: CoreId, ready: &mpsc::Sender<()>, stop: &AtomicBool) -> Result<u64> {
+    ensure!(core_affinity::set_for_current(core), "cannot use core {}", core.id);
+    let (memory, frames) = Memory::new(2 * FRAMES_PER_QUEUE)?;
+    let mut pool = FramePool::new(memory.frames.clone(), frames);
+    let own = OwnAddresses::new(1)?;
+    let (mut ports, mut redirects) = (Vec::new(), Vec::new());
+    for (index, host) in lab.hosts.iter().enumerate() {
+        let mut port = memory.open(index as PortIndex, &host.port, 0)?;
+        port.reap(&mut pool); // fills its ring
+        let redirect = Redirect::attach(ifindex(&lab.router, &host.port)?, 1, &own)?;
+        redirect.bind(0, port.socket())?;
+        ports.push(port);
+        redirects.push(redirect);
+    }
+    ready.send(())?;
+
+    let mut sent = 0;
+    let mut waiting: [Vec<Packet>; 2] = array::from_fn(|_| Vec::with_capacity(VECTOR));
+    while !stop.load(Ordering::Relaxed) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            if waiting[from].is_empty() {
+                ports[from].receive(&mut waiting[from], VECTOR);
+            }
+            if !waiting[from].is_empty() {
+                sent += ports[to].send(&mut waiting[from]).packets;
+            }
+            ports[to].kick()?;
+        }
+        for port in &mut ports {
+            port.reap(&mut pool);
+        }
+    }
+    Ok(sent)
+}

@@ -1,0 +1,198 @@
+//! The measured path: a generator in the left host, the router, a sink in the right host.
+//!
+//! ```text
+//!   generator core                                            forwarder core
+//!   left: live frames ─ wire ═ to-left: XDP, copy to the ring │ forwarder ─ to-right ═ wire: right, XDP_DROP
+//! ```
+//! A veth's receiving end runs on the core that sends to it. So the generator's core also carries the first half of the forwarding (driver,
+//! XDP, copy into the UMEM), and the forwarder's core the second half, with the sink. Where the kernel forwards, receive packet steering
+//! divides the work at the same place.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, ensure};
+use core_affinity::CoreId;
+use weir_graph::wire::ip4;
+use weir_tests::lab::{Lab, WIRE};
+use weir_tests::namespace::{Namespace, succeed};
+
+use crate::bpf::{Attachment, FRAME, Program};
+
+/// Traffic before the measured window: caches, branch predictors and the generator's pages settle.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// After the generator's end, until all that was under way has arrived.
+const QUIET: Duration = Duration::from_millis(100);
+/// Frames of one call of the generator, some 20 ms: the granularity of what is known of the offered load, and of how soon it ends.
+const BURST: u32 = 1 << 15;
+
+/// The path, ready for traffic; the kernel forwards until something else does.
+pub struct Path {
+    /// The namespaces.
+    pub lab: Lab,
+    generator: Program,
+    frame: [u8; FRAME],
+    ingress: u32,
+    core: CoreId,
+    _sink: Attachment,
+}
+
+/// What a measurement found.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Packets a second that left the router, in the window.
+    pub forwarded: f64,
+    /// Packets a second that the generator sent, in the window.
+    pub offered: f64,
+    /// Packets that left the router in all, before and after the window too.
+    pub total: u64,
+}
+
+impl Path {
+    /// Builds the path. The generator will run on `generator`, what the kernel forwards is sent on by `forwarder`.
+    pub fn new(generator: CoreId, forwarder: CoreId) -> Result<Path> {
+        let lab = Lab::new(1)?;
+        let (left, right) = (lab.left(), lab.right());
+        // The sink answers no ARP.
+        for host in &lab.hosts {
+            let mac = host.mac.map(|byte| format!("{byte:02x}")).join(":");
+            lab.router.ip(&format!(
+                "neighbour replace {} lladdr {mac} dev {} nud permanent",
+                host.address, host.port
+            ))?;
+        }
+        // Frames from XDP are delivered only to a veth with NAPI. A forwarder's XDP program brings it along; the kernel alone needs GRO.
+        succeed(lab.router.command("ethtool").args(["-K", &left.port, "gro", "on"]))
+            .context("the generator's frames would vanish")?;
+        let steering = format!("/sys/class/net/{}/queues/rx-0/rps_cpus", left.port);
+        succeed(lab.router.command("sh").arg("-c").arg(format!("echo {} > {steering}", mask(forwarder))))
+            .context("the kernel's forwarding cannot be moved to the forwarder's core")?;
+
+        let sink = Program::sink()?;
+        let last = ifindex(&right.namespace, WIRE)?;
+        let sink = right.namespace.run(|| sink.attach(last))??;
+        let ingress = ifindex(&left.namespace, WIRE)?;
+        let frame = datagram(&lab);
+        Ok(Path { generator: Program::generator(&frame)?, frame, ingress, core: generator, _sink: sink, lab })
+    }
+
+    /// Offers as much traffic as the generator can make, and measures for `window` what leaves the router.
+    pub fn measure(&self, window: Duration) -> Result<Traffic> {
+        let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            let look = || Ok::<_, anyhow::Error>((self.egress()?, sent.load(Ordering::Relaxed)));
+            let (first, _) = look()?;
+            let generator = scope.spawn(|| self.generate(&stop, &sent));
+            thread::sleep(WARM_UP);
+            let begin = look();
+            thread::sleep(window);
+            let end = look();
+            stop.store(true, Ordering::Relaxed);
+            generator.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            thread::sleep(QUIET);
+            let (last, _) = look()?;
+            let ((begin, sent_begin), (end, sent_end)) = (begin?, end?);
+            let seconds = end.at.duration_since(begin.at).as_secs_f64();
+            Ok(Traffic {
+                forwarded: (end.packets - begin.packets) as f64 / seconds,
+                offered: (sent_end - sent_begin) as f64 / seconds,
+                total: last.packets - first.packets,
+            })
+        })
+    }
+
+    /// Sends until it is told to stop.
+    fn generate(&self, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
+        self.lab.left().namespace.run(|| {
+            ensure!(core_affinity::set_for_current(self.core), "cannot use core {}", self.core.id);
+            while !stop.load(Ordering::Relaxed) {
+                match self.generator.run_live(&self.frame, self.ingress, BURST) {
+                    Ok(()) => sent.fetch_add(u64::from(BURST), Ordering::Relaxed),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => {
+                        return Err(error)
+                            .context("the kernel does not generate packets (Linux 5.18 or newer is needed)");
+                    }
+                };
+            }
+            Ok(())
+        })?
+    }
+
+    /// What the router's port on the right has sent. A veth counts there what its other end has received, whoever sent it.
+    fn egress(&self) -> Result<Reading> {
+        let port = &self.lab.right().port;
+        self.lab.router.run(|| {
+            let text = fs::read_to_string("/proc/thread-self/net/dev")?;
+            let at = Instant::now();
+            let packets =
+                transmitted(&text, port).with_context(|| format!("the kernel does not count {port}"))?;
+            Ok(Reading { packets, at })
+        })?
+    }
+}
+
+/// A counter at a moment.
+#[derive(Clone, Copy)]
+struct Reading {
+    packets: u64,
+    at: Instant,
+}
+
+/// The packets that a device has sent, from the text of /proc/net/dev.
+fn transmitted(text: &str, device: &str) -> Option<u64> {
+    let counters = text.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
+    // eight counters of receiving, then the bytes and the packets of sending
+    counters.split_whitespace().nth(9)?.parse().ok()
+}
+
+/// The kernel's number of a device.
+pub fn ifindex(namespace: &Namespace, device: &str) -> Result<u32> {
+    let line = namespace.ip(&format!("-oneline link show dev {device}"))?;
+    line.split(':').next().unwrap_or_default().parse().with_context(|| format!("no device number in: {line}"))
+}
+
+/// A core as the kernel's masks of CPUs name it: hexadecimal, a comma every 32 bits.
+fn mask(core: CoreId) -> String {
+    format!("{:x}{}", 1u32 << (core.id % 32), ",00000000".repeat(core.id / 32))
+}
+
+/// A UDP packet from the left host to the right one.
+fn datagram(lab: &Lab) -> [u8; FRAME] {
+    let (left, right) = (lab.left(), lab.right());
+    let mut frame = [0; FRAME];
+    frame[..6].copy_from_slice(&left.gateway_mac);
+    frame[6..12].copy_from_slice(&left.mac);
+    frame[12..14].copy_from_slice(&[8, 0]);
+    let total = (FRAME - 14) as u16;
+    if let Some(mut header) = ip4::Ip4Mut::new(&mut frame[14..]) {
+        header.set_lengths(ip4::LENGTH, total);
+        header.set_ttl_protocol(64, ip4::UDP);
+        header.set_addresses(left.address.into(), right.address.into());
+    }
+    ip4::write_checksum(&mut frame[14..34]);
+    frame[34..38].copy_from_slice(&[0x10, 0x00, 0x20, 0x00]); // ports
+    frame[38..40].copy_from_slice(&(total - 20).to_be_bytes());
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_devices_line_is_found_and_its_packets_are_the_tenth_number() {
+        let text = "Inter-|   Receive        |  Transmit\n face |bytes packets errs\n \
+            to-right2: 0 0 0 0 0 0 0 0 0 7 0 0 0 0 0 0\nto-right:12 1 2 3 4 5 6 7 600 42 0 1 0 0 0 0\n";
+        assert_eq!(transmitted(text, "to-right"), Some(42));
+        assert_eq!(transmitted(text, "to-left"), None);
+    }
+
+    #[test]
+    fn masks_have_groups_of_32_bits() {
+        assert_eq!(mask(CoreId { id: 1 }), "2");
+        assert_eq!(mask(CoreId { id: 69 }), "20,00000000,00000000");
+    }
+}
