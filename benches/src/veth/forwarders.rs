@@ -25,16 +25,17 @@ pub struct Comparison {
     /// Length of the measured windows.
     window_seconds: f64,
     rounds: Vec<Round>,
+    /// Of each column; that of the ratios is not the ratio of the medians.
     median: Round,
-    /// The median of the rounds' ratios of weir, polling, to the bare loop.
-    median_ratio: f64,
 }
 
-/// Packets a second by forwarder.
+/// What one round has measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Round {
     bare: Rate,
     weir_poll: Rate,
+    /// Of weir, polling, to the bare loop.
+    ratio: f64,
     weir_adaptive: Rate,
     kernel: Rate,
 }
@@ -44,12 +45,6 @@ struct Round {
 struct Rate {
     forwarded: f64,
     offered: f64,
-}
-
-impl Round {
-    fn ratio(&self) -> f64 {
-        self.weir_poll.forwarded / self.bare.forwarded
-    }
 }
 
 /// Measures every forwarder `rounds` times.
@@ -64,7 +59,7 @@ pub fn compare(
     let bench = Bench { path, weir, forwarder, window };
     let mut measured = Vec::new();
     for number in 0..rounds {
-        eprint!("round {} of {rounds}:", number + 1);
+        eprintln!("round {} of {rounds}", number + 1);
         // The two that are compared follow each other at once, in turns either one first.
         let (bare, weir_poll) = if number % 2 == 0 {
             let bare = bench.bare()?;
@@ -75,8 +70,8 @@ pub fn compare(
         };
         let weir_adaptive = bench.weir(Idle::Adaptive)?;
         let kernel = bench.kernel()?;
-        measured.push(Round { bare, weir_poll, weir_adaptive, kernel });
-        eprintln!();
+        let ratio = weir_poll.forwarded / bare.forwarded;
+        measured.push(Round { bare, weir_poll, ratio, weir_adaptive, kernel });
     }
     let rate = |of: fn(&Round) -> Rate| Rate {
         forwarded: median(measured.iter().map(|round| of(round).forwarded)),
@@ -87,10 +82,10 @@ pub fn compare(
         median: Round {
             bare: rate(|round| round.bare),
             weir_poll: rate(|round| round.weir_poll),
+            ratio: median(measured.iter().map(|round| round.ratio)),
             weir_adaptive: rate(|round| round.weir_adaptive),
             kernel: rate(|round| round.kernel),
         },
-        median_ratio: median(measured.iter().map(Round::ratio)),
         rounds: measured,
     })
 }
@@ -126,15 +121,15 @@ impl Bench<'_> {
 /// The traffic's rate, if it is `name` that has forwarded it: `sent` packets by its own count.
 fn rate(name: &str, traffic: &Traffic, sent: u64) -> Result<Rate> {
     let Traffic { forwarded, offered, total } = *traffic;
-    eprint!(" {name} {:.3} Mpps", forwarded / 1e6);
     ensure!(total > 0, "{name} has forwarded nothing");
     let share = sent as f64 / total as f64;
     ensure!(
         (SHARE..=1.0 / SHARE).contains(&share),
         "{name} says that it has sent {sent} packets, but {total} have left the router"
     );
+    eprintln!("    {name}: {:.3} of {:.3} Mpps", forwarded / 1e6, offered / 1e6);
     if offered < forwarded * SATURATION {
-        eprint!(" (not saturated: the generator made {:.3} Mpps)", offered / 1e6);
+        eprintln!("    not saturated: it is the generator that was measured");
     }
     Ok(Rate { forwarded, offered })
 }
@@ -147,21 +142,21 @@ impl fmt::Display for Comparison {
             "{:>8} {:>10} {:>10} {:>8} {:>14} {:>8}",
             "round", "bare loop", "weir poll", "ratio", "weir adaptive", "kernel"
         )?;
-        let line = |f: &mut fmt::Formatter<'_>, name: &str, round: &Round, ratio: f64| {
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, round: &Round| {
             let mpps = |rate: &Rate| rate.forwarded / 1e6;
             writeln!(
                 f,
                 "{name:>8} {:>10.3} {:>10.3} {:>6.1} % {:>14.3} {:>8.3}",
                 mpps(&round.bare),
                 mpps(&round.weir_poll),
-                ratio * 100.0,
+                round.ratio * 100.0,
                 mpps(&round.weir_adaptive),
                 mpps(&round.kernel)
             )
         };
         for (round, number) in self.rounds.iter().zip(1..) {
-            line(f, &format!("{number}"), round, round.ratio())?;
+            line(f, &format!("{number}"), round)?;
         }
-        line(f, "median", &self.median, self.median_ratio)
+        line(f, "median", &self.median)
     }
 }

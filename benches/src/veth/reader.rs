@@ -65,7 +65,7 @@ fn case(routes: u32, core: CoreId, rounds: u32, window: Duration) -> Result<Case
     clocks(&mut router, window)?; // fills caches
     let mut measured = Vec::new();
     for number in 0..rounds {
-        eprint!("{routes} routes, round {} of {rounds}:", number + 1);
+        eprint!("routes: {routes}, round {} of {rounds}:", number + 1);
         let mut round = Round { alone: 0.0, with_reader: 0.0, reader_elsewhere: 0.0, snapshots: 0.0 };
         // in turns either one first
         let order = if number % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
@@ -194,7 +194,7 @@ pub fn poll(core: CoreId) -> Result<()> {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Clocks a packet in memory, {} routes, 60-byte UDP, vectors of {VECTOR}", self.routes)?;
+        writeln!(f, "Clocks a packet in memory, routes: {}, 60-byte UDP, vectors of {VECTOR}", self.routes)?;
         writeln!(
             f,
             "{:>8} {:>8} {:>12} {:>9} {:>17} {:>9} {:>12}",
