@@ -322,7 +322,13 @@ impl Appliance {
                     }
                 }
                 recv(reclaim) -> _ => waiting = self.forwarding.reclaim(),
-                recv(fetch) -> _ => self.traces.retain_mut(|trace| trace.fetch(&self.namer)),
+                recv(fetch) -> _ => {
+                    self.traces.retain_mut(|trace| trace.fetch(&self.namer));
+                    if self.traces.is_empty() {
+                        // A worker notices that nobody reads only when it has something to tell.
+                        traces::stop(self.workers.iter().map(|(handle, _)| handle));
+                    }
+                }
             }
         }
         self.leave();

@@ -33,6 +33,14 @@ pub struct Trace {
     last: Instant,
 }
 
+/// Tells the workers that nothing is to be followed any more.
+pub fn stop<'a>(workers: impl Iterator<Item = &'a WorkerHandle>) {
+    for worker in workers {
+        let (nobody, _) = crossbeam_channel::bounded(0);
+        worker.send(Message::Trace(TraceOrder { count: 0, node: 0 }, nobody));
+    }
+}
+
 impl Trace {
     /// Tells the workers to follow `count` packets each; the first `count` of all are shown.
     pub fn start(count: u16, node: usize, reply: Replies, workers: &[WorkerHandle]) -> Trace {

@@ -26,10 +26,9 @@
 //! * A new block is filled with what its /24 had before, then published (release), then written to. A block that holds nothing longer
 //!   than /24 any more is replaced by its leaf, and stays as it was until every reader has passed a quiescent point.
 //! * Groups and route indices are reused after the same wait, so a leaf that a reader holds never comes to mean something else.
-//! * The default route is held apart, so setting it is one store instead of 2^24. A lookup that finds an empty word reads the default
-//!   before *and* after; if they differ it starts again. Otherwise a route that comes just before the default goes (or the other way round)
-//!   could be missed between the two reads. (The one thing that this does not see is a default that was replaced and put back between
-//!   the two reads: then the answer is that default.)
+//! * The default route is held apart, so setting it is one store instead of 2^24. A lookup that finds an empty word looks before *and*
+//!   after whether the default has changed meanwhile; if it has, it starts again. Otherwise a route that comes just before the default goes
+//!   (or the other way round) could be missed between the two reads.
 //!
 //! A reader that forgets its quiescent points gets wrong answers at worst; the memory is never unmapped while a [`Fib`] lives.
 //!
@@ -216,8 +215,13 @@ struct Tables {
     buckets: Buckets,
 }
 
+/// The default route's leaf, and how often it has changed: equal values at two moments would not say that it was the same in between.
 #[repr(align(128))]
-struct DefaultLeaf(AtomicU64);
+struct DefaultLeaf {
+    word: AtomicU64,
+    /// Moves after `word`, and before any later change of the tables.
+    changes: AtomicU64,
+}
 
 /// Words of the first table: one for each /24.
 const FIRST_TABLE: usize = 1 << 24;
@@ -245,19 +249,18 @@ impl Fib {
     #[inline]
     pub fn lookup(&self, destination: u32) -> Leaf {
         let tables = &*self.0;
-        let mut default = tables.default.0.load(Acquire);
         for _ in 0..ATTEMPTS {
+            let changes = tables.default.changes.load(Acquire);
+            let default = tables.default.word.load(Acquire);
             let word = tables.word(destination);
             if word != EMPTY {
                 return Leaf(word);
             }
-            let after = tables.default.0.load(Acquire);
-            if after == default {
-                break;
+            if tables.default.changes.load(Acquire) == changes {
+                return Leaf(default);
             }
-            default = after;
         }
-        Leaf(default)
+        Leaf(tables.default.word.load(Acquire))
     }
 
     /// [`Self::lookup`] of every destination (host byte order) into the leaf with the same number; stops at the end of the shorter slice.
@@ -267,17 +270,22 @@ impl Fib {
     #[inline]
     pub fn lookup_many(&self, destinations: &[u32], leaves: &mut [Leaf]) {
         let tables = &*self.0;
-        let mut default = tables.default.0.load(Acquire);
-        for _ in 0..ATTEMPTS {
-            for (destination, leaf) in destinations.iter().zip(leaves.iter_mut()) {
-                let word = tables.word(*destination);
-                *leaf = Leaf(if word == EMPTY { default } else { word });
-            }
-            let after = tables.default.0.load(Acquire);
-            if after == default {
-                break;
-            }
-            default = after;
+        let changes = tables.default.changes.load(Acquire);
+        let default = tables.default.word.load(Acquire);
+        for (destination, leaf) in destinations.iter().zip(leaves.iter_mut()) {
+            let word = tables.word(*destination);
+            *leaf = Leaf(if word == EMPTY { default } else { word });
+        }
+        if tables.default.changes.load(Acquire) != changes {
+            self.lookup_each(destinations, leaves);
+        }
+    }
+
+    /// While the default route changes, many lookups at once would hardly ever see it stand still.
+    #[cold]
+    fn lookup_each(&self, destinations: &[u32], leaves: &mut [Leaf]) {
+        for (destination, leaf) in destinations.iter().zip(leaves) {
+            *leaf = self.lookup(*destination);
         }
     }
 

@@ -146,11 +146,10 @@ fn loom(toolchain: &Toolchain) -> Result<Command> {
     // its own target directory: the flag would have everything else built again, before and after
     command.env("CARGO_TARGET_DIR", target_dir()?.join("loom")).env("RUSTFLAGS", "--cfg loom").args([
         "test",
-        "--release",
         "--locked",
         "-p",
         "weir-stats",
-        "--test",
+        "--lib",
         "loom",
         "--",
         "--show-output",

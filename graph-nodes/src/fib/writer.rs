@@ -89,7 +89,7 @@ impl Fib {
             groups: limits.groups.clamp(1, Target::MAX_GROUPS),
         };
         let tables = Arc::new(Tables {
-            default: DefaultLeaf(AtomicU64::new(EMPTY)),
+            default: DefaultLeaf { word: AtomicU64::new(EMPTY), changes: AtomicU64::new(0) },
             first: Zeroed::new(FIRST_TABLE, Pages::Huge)?,
             blocks: Zeroed::new(limits.extension_blocks as usize * BLOCK, Pages::Huge)?,
             buckets: groups::buckets(limits.groups)?,
@@ -233,7 +233,10 @@ impl FibWriter {
         let length = prefix.length();
         if length == 0 {
             // EMPTY in the table means this one, so its leaf is the word itself.
-            self.tables.default.0.store(word, Release);
+            let default = &self.tables.default;
+            default.word.store(word, Release);
+            // This side is the only writer. A reader that sees anything that is stored later sees this too.
+            default.changes.store(default.changes.load(Relaxed) + 1, Release);
             return;
         }
         let first = (prefix.address() >> 8) as usize;
