@@ -168,7 +168,7 @@ impl MemoryRouter {
     }
 
     /// Clocks and packets of every node so far, as its statistics say.
-    pub fn nodes(&self) -> Vec<(String, u64, u64)> {
+    pub fn nodes(&mut self) -> Vec<(String, u64, u64)> {
         let row =
             |path: &str| match self.reader.find(path).ok().flatten().map(|entry| self.reader.read(&entry)) {
                 Some(Ok(Value::Simple(rows))) => rows.into_iter().nth(1).unwrap_or_default(),

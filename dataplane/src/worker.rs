@@ -268,8 +268,9 @@ impl Worker {
         true
     }
 
-    /// Publishes where the worker's frames are.
+    /// Publishes what the nodes have done and where the worker's frames are.
     fn refresh(&mut self) {
+        self.graph.publish();
         let (mut receive, mut transmit) = (0, 0);
         for line in &self.lines {
             let held = line.rings.frames();

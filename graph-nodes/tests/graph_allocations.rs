@@ -64,9 +64,11 @@ fn allocations(router: &mut Router, frames: &[Vec<u8>], packets: u64, burst: usi
             router.feed(WEST, frame);
         }
         router.graph.run(router.now);
+        router.graph.publish();
         router.send_blindly();
         router.now += 100;
         router.graph.release(router.now);
+        router.graph.publish();
         router.send_blindly();
     }
     let allocated = ALLOCATIONS.get() - before;
@@ -152,6 +154,7 @@ fn holding_releasing_and_giving_up_do_not_allocate() {
             router.feed(WEST, frame);
         }
         router.graph.run(router.now);
+        router.graph.publish();
         assert_eq!(router.graph.held(), 3);
         while router.requests.try_recv().is_ok() {}
         allocated += ALLOCATIONS.get() - before;
@@ -159,9 +162,11 @@ fn holding_releasing_and_giving_up_do_not_allocate() {
         let before = ALLOCATIONS.get();
         router.now += HZ / 100;
         router.graph.release(router.now);
+        router.graph.publish();
         let sent = router.send_blindly();
         router.now += 4 * HZ;
         router.graph.release(router.now);
+        router.graph.publish();
         let errors = router.send_blindly();
         allocated += ALLOCATIONS.get() - before;
         assert_eq!((sent, errors, router.graph.held()), (2, 1, 0));
@@ -170,7 +175,9 @@ fn holding_releasing_and_giving_up_do_not_allocate() {
     let before = ALLOCATIONS.get();
     router.feed(WEST, &silent);
     router.graph.run(router.now);
+    router.graph.publish();
     router.graph.drain(router.now);
+    router.graph.publish();
     allocated += ALLOCATIONS.get() - before;
     assert_eq!(allocated, 0);
     router.check();

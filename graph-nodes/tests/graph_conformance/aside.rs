@@ -129,6 +129,7 @@ pub fn rings_and_ports_that_take_nothing() -> Router {
             router.feed(WEST, &Datagram::udp(town::FAR, 8).frame(WEST));
         }
         router.graph.run(router.now);
+        router.graph.publish();
         assert_eq!(router.graph.held(), count);
         let index = router.reason("tx", reason);
         router.graph.discard_transmit(usize::from(EAST), index);

@@ -242,12 +242,14 @@ impl Router {
     /// Runs the graph; what left by the ports, port by port, in order.
     pub fn run(&mut self) -> Vec<Sent> {
         self.graph.run(self.now);
+        self.graph.publish();
         self.take_sent()
     }
 
     /// Lets nodes release what is due, and runs.
     pub fn release(&mut self) -> Vec<Sent> {
         self.graph.release(self.now);
+        self.graph.publish();
         self.take_sent()
     }
 
@@ -266,6 +268,7 @@ impl Router {
     /// Makes all nodes give up what they hold.
     pub fn drain(&mut self) -> Vec<Sent> {
         self.graph.drain(self.now);
+        self.graph.publish();
         self.take_sent()
     }
 
