@@ -12,7 +12,7 @@ use weir_stats::{CombinedRow, Error, SimpleRow};
 
 use crate::{
     node::{Context, Next, Node, Registration, Workbench},
-    packet::Packet,
+    packet::{Packet, PortIndex},
     ports::MAX_PORTS,
     wire::ethernet::{self, Ethernet},
 };
@@ -57,28 +57,33 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 /// How many packets ahead the header is fetched: a miss to memory takes as long as some eight packets' work here.
 const PREFETCH: usize = 8;
 
+impl EthernetInput {
+    fn count(&mut self, port: PortIndex, received: u64, dropped: u64, bytes: u64) {
+        self.rx.add(usize::from(port), received, bytes);
+        self.ip4.add(usize::from(port), received - dropped);
+    }
+}
+
 impl Node for EthernetInput {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
         let mut port = packets.first().map_or(0, |packet| packet.rx_port);
         let mut mac = cx.tables.ports.mac(port);
-        let (mut count, mut ip4, mut bytes) = (0u64, 0u64, 0u64);
+        // Of the run of packets from one port: where it began, what of it was dropped, its bytes.
+        let (mut begin, mut dropped, mut bytes) = (0, 0u64, 0u64);
         for at in 0..packets.len() {
             if let Some(ahead) = packets.get(at + PREFETCH) {
                 cx.frames.prefetch(ahead);
             }
             let packet = &mut packets[at];
             if packet.rx_port != port {
-                self.rx.add(usize::from(port), count, bytes);
-                self.ip4.add(usize::from(port), ip4);
-                (count, ip4, bytes) = (0, 0, 0);
+                self.count(port, (at - begin) as u64, dropped, bytes);
+                (begin, dropped, bytes) = (at, 0, 0);
                 port = packet.rx_port;
                 mac = cx.tables.ports.mac(port);
             }
-            count += 1;
             bytes += u64::from(packet.len());
             let reason = match Ethernet::new(cx.frames.bytes(packet)) {
                 Some(header) if header.destination() == mac && header.ethertype() == ethernet::IPV4 => {
-                    ip4 += 1;
                     packet.l3 = ethernet::LENGTH as u8;
                     continue;
                 }
@@ -87,9 +92,9 @@ impl Node for EthernetInput {
                 Some(header) if header.is_group() => Drop::GroupAddress,
                 Some(_) => Drop::NotOurMac,
             };
+            dropped += 1;
             next[at] = cx.drop(packet, reason as u16);
         }
-        self.rx.add(usize::from(port), count, bytes);
-        self.ip4.add(usize::from(port), ip4);
+        self.count(port, (packets.len() - begin) as u64, dropped, bytes);
     }
 }

@@ -100,19 +100,25 @@ impl Node for Ip4Lookup {
         for leaf in &leaves[..packets.len()] {
             self.routes.prefetch(leaf.route() as usize);
         }
-        for ((packet, leaf), next) in packets.iter_mut().zip(leaves).zip(next) {
-            let adjacency = if leaf.is_multipath() {
+        // Runs of packets that match the same route are counted together.
+        let (mut route, mut begin, mut bytes) = (leaves[0].route(), 0, 0);
+        for (at, ((packet, leaf), next)) in packets.iter_mut().zip(&leaves).zip(next).enumerate() {
+            if leaf.route() != route {
+                self.routes.add(route as usize, (at - begin) as u64, bytes);
+                (route, begin, bytes) = (leaf.route(), at, 0);
+            }
+            bytes += u64::from(packet.len()) - u64::from(packet.l3);
+            packet.adjacency = if leaf.is_multipath() {
                 let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
-                fib.resolve(leaf, flow_hash(datagram, self.seed))
+                fib.resolve(*leaf, flow_hash(datagram, self.seed))
             } else {
                 leaf.adjacency()
             };
-            self.routes.add(leaf.route() as usize, 1, u64::from(packet.len()) - u64::from(packet.l3));
-            packet.adjacency = adjacency;
-            if adjacency.is_special() {
+            if packet.adjacency.is_special() {
                 *next = refuse(cx, packet);
             }
         }
+        self.routes.add(route as usize, (packets.len() - begin) as u64, bytes);
     }
 
     fn forget(&mut self, gone: &Forget) {
