@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, after, bounded, never, select, tick};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use weir_graph::{
     adjacency::Adjacencies,
@@ -56,6 +56,10 @@ pub enum ApplianceError {
     TooFewQueues { device: String, queues: u32, workers: usize },
     #[error("{device}: an MTU of {mtu} does not fit a frame: set at most {} (`ip link set {device} mtu {}`)", MAX_FRAME - ethernet::LENGTH, MAX_FRAME - ethernet::LENGTH)]
     MtuTooLarge { device: String, mtu: u32 },
+    #[error(
+        "{0} was deleted and made again: weir ends, the kernel forwards; start weir again to use the new device"
+    )]
+    DeviceReplaced(String),
     #[error("{device}: can't ask for its queues: {source}")]
     Queues { device: String, source: std::io::Error },
     #[error(transparent)]
@@ -88,8 +92,8 @@ const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
 const BEAT: Duration = Duration::from_millis(250);
 /// Neighbours are kept fresh, and rates measured, once in so many beats.
 const BEATS_PER_SECOND: u32 = 4;
-/// How soon to look again whether all workers have let go of old table entries.
-const RECLAIM: Duration = Duration::from_millis(20);
+/// How often to look whether all workers have let go of old table entries, and for records of traces.
+const OFTEN: Duration = Duration::from_millis(20);
 /// Questions of workers that may wait for the control thread.
 const REQUESTS: usize = 1024;
 
@@ -120,6 +124,8 @@ pub struct Appliance {
     ports: Ports,
     /// The ports' interface indices at the start.
     indices: Vec<u32>,
+    /// The ports' MTUs when they were last looked at.
+    mtus: Vec<u32>,
     requests: Receiver<Request>,
     commands: Receiver<Command>,
     namer: Namer,
@@ -203,7 +209,7 @@ impl Appliance {
         for event in events {
             forwarding.apply(event, &mut publisher);
         }
-        publisher.flush()?;
+        publisher.flush();
 
         let mut workers = Vec::new();
         for (number, (worker, handle)) in ready.into_iter().enumerate() {
@@ -253,6 +259,7 @@ impl Appliance {
             publisher,
             ports,
             indices: links.iter().map(|link| link.index).collect(),
+            mtus: vec![0; links.len()],
             requests: request_receiver,
             commands,
             namer,
@@ -260,30 +267,33 @@ impl Appliance {
             _control: control,
             _stats: stats,
         };
-        appliance.links_changed();
+        appliance.links_changed()?;
         Ok(appliance)
     }
 
-    /// The control thread's loop; returns when weir is asked to leave.
+    /// Works until weir is asked to leave, or cannot go on; then leaves in good order either way.
     pub fn run(mut self, signals: &Receiver<Signal>) -> Result<(), ApplianceError> {
+        let ended = self.control(signals);
+        self.leave();
+        ended
+    }
+
+    /// The control thread's loop.
+    fn control(&mut self, signals: &Receiver<Signal>) -> Result<(), ApplianceError> {
         let (readable, drained) =
             watch(self.kernel.as_fd().try_clone_to_owned().map_err(system("watch netlink"))?)?;
-        let beats = tick(BEAT);
+        let (beats, often) = (tick(BEAT), tick(OFTEN));
         let mut count = 0u32;
         let mut waiting = 0;
         loop {
-            // While workers may still hold old entries, look again soon; otherwise not at all.
-            let reclaim = if waiting > 0 { after(RECLAIM) } else { never() };
-            let fetch = if self.traces.is_empty() { never() } else { after(traces::FETCH) };
+            // Only while workers may still hold old entries, or somebody traces.
+            let often = if waiting > 0 || !self.traces.is_empty() { often.clone() } else { never() };
             select! {
                 recv(readable) -> alive => {
                     if alive.is_err() {
                         return Err(system("watch netlink")(std::io::ErrorKind::BrokenPipe.into()));
                     }
-                    let (forwarding, publisher) = (&mut self.forwarding, &mut self.publisher);
-                    self.kernel.drain(&mut |event| forwarding.apply(event, publisher))?;
-                    self.links_changed();
-                    self.flush()?;
+                    self.follow()?;
                     waiting = self.forwarding.reclaim();
                     let _ = drained.send(());
                 }
@@ -294,50 +304,86 @@ impl Appliance {
                         self.forwarding.resolve(port, Ipv4Addr::from(address), Instant::now(), &mut probe);
                     }
                 }
-                recv(self.commands) -> command => {
-                    if let Ok(command) = command {
-                        self.obey(command);
+                recv(self.commands) -> command => match command {
+                    Ok(command) => self.obey(command),
+                    Err(_) => {
+                        tracing::error!("the control socket has failed: weir forwards on, but hears no commands");
+                        self.commands = never();
                     }
-                }
+                },
                 recv(signals) -> signal => match signal {
                     Ok(Signal::Reload) => match self.reload() {
                         Ok(changed) => tracing::info!(?changed, "config read again"),
                         Err(problems) => tracing::error!("config not changed:\n{}", problems.join("\n")),
                     },
-                    Ok(Signal::Terminate) | Err(_) => break,
+                    Ok(Signal::Terminate) | Err(_) => return Ok(()),
                 },
                 recv(beats) -> _ => {
                     self.publisher.beat();
                     self.publisher.update_kernel_counters(&self.redirects, &self.monitors);
                     count += 1;
                     if count.is_multiple_of(BEATS_PER_SECOND) {
-                        self.publisher.update_rates();
-                        let packets = self.publisher.adjacency_packets();
-                        let kernel = &mut self.kernel;
-                        self.forwarding.tick(
-                            Instant::now(),
-                            &|adjacency| packets.get(adjacency.as_u32() as usize).copied().unwrap_or(0),
-                            &mut |index, address| kernel.probe(index, address),
-                        );
+                        self.every_second();
                     }
                 }
-                recv(reclaim) -> _ => waiting = self.forwarding.reclaim(),
-                recv(fetch) -> _ => {
-                    self.traces.retain_mut(|trace| trace.fetch(&self.namer));
-                    if self.traces.is_empty() {
-                        // A worker notices that nobody reads only when it has something to tell.
-                        traces::stop(self.workers.iter().map(|(handle, _)| handle));
-                    }
+                recv(often) -> _ => {
+                    waiting = self.forwarding.reclaim();
+                    self.fetch_traces();
                 }
             }
         }
-        self.leave();
-        Ok(())
+    }
+
+    /// Takes the kernel's news into the tables.
+    fn follow(&mut self) -> Result<(), ApplianceError> {
+        let (forwarding, publisher, workers) = (&mut self.forwarding, &mut self.publisher, &self.workers);
+        self.kernel.drain(&mut |event| {
+            forwarding.apply(event, publisher);
+            // Before the next event, which may use the numbers of what is gone anew.
+            if let Some(gone) = publisher.gone() {
+                let gone = Arc::new(gone);
+                for (handle, _) in workers {
+                    handle.send(Message::Forget(gone.clone()));
+                }
+            }
+        })?;
+        self.publisher.flush();
+        self.links_changed()
+    }
+
+    fn every_second(&mut self) {
+        self.publisher.update_rates();
+        let packets = self.publisher.adjacency_packets();
+        let kernel = &mut self.kernel;
+        self.forwarding.tick(
+            Instant::now(),
+            &|adjacency| packets.get(adjacency.as_u32() as usize).copied().unwrap_or(0),
+            &mut |index, address| kernel.probe(index, address),
+        );
+    }
+
+    fn fetch_traces(&mut self) {
+        if self.traces.is_empty() {
+            return;
+        }
+        self.traces.retain_mut(|trace| trace.fetch(&self.namer));
+        if self.traces.is_empty() {
+            // A worker notices that nobody reads only when it has something to tell.
+            traces::stop(self.workers.iter().map(|(handle, _)| handle));
+        }
     }
 
     /// Takes the XDP programs off, lets the workers finish, and publishes the last counts.
     fn leave(mut self) {
         tracing::info!("leaving: the kernel forwards from here on");
+        // First the sockets come out of the programs' maps, so that the programs' counts are complete; then the programs go.
+        for redirect in &self.redirects {
+            for queue in 0..redirect.queues() {
+                if let Err(error) = redirect.unbind(queue) {
+                    tracing::warn!(%error, "a socket could not be unbound");
+                }
+            }
+        }
         self.publisher.update_kernel_counters(&self.redirects, &self.monitors);
         self.redirects.clear();
         for (handle, _) in &self.workers {
@@ -348,36 +394,32 @@ impl Appliance {
                 tracing::error!("a worker ended in a panic");
             }
         }
+        self.publisher.update_socket_counters(self.config.ports.len(), &self.monitors);
         self.publisher.beat();
     }
 
-    fn links_changed(&mut self) {
-        for port in 0..self.config.ports.len() as PortIndex {
-            let link = self.forwarding.link(port);
-            // The sockets and the XDP program are on the device that was there at the start.
-            let same = link.is_some_and(|link| link.index == self.indices[usize::from(port)]);
-            let up = same && link.is_some_and(Link::usable);
-            if link.is_some() && !same && self.ports.is_up(port) {
-                let device = &self.config.ports[usize::from(port)].device;
-                tracing::error!(
-                    device,
-                    "the device was deleted and made again: restart weir to use the new one"
-                );
+    /// Tells the workers which ports can send.
+    ///
+    /// A device that was deleted and made again ends weir: the sockets and the XDP program are the old one's, and a weir that takes packets which it
+    /// cannot send is worse than none.
+    fn links_changed(&mut self) -> Result<(), ApplianceError> {
+        for (port, config) in self.config.ports.iter().enumerate() {
+            let device = &config.device;
+            let link = self.forwarding.link(port as PortIndex);
+            if link.is_some_and(|link| link.index != self.indices[port]) {
+                return Err(ApplianceError::DeviceReplaced(device.clone()));
             }
-            if up != self.ports.is_up(port) {
-                self.ports.set_up(port, up);
-                let device = &self.config.ports[usize::from(port)].device;
+            let up = link.is_some_and(Link::usable);
+            if up != self.ports.is_up(port as PortIndex) {
+                self.ports.set_up(port as PortIndex, up);
                 tracing::info!(device, up, "link");
             }
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), ApplianceError> {
-        if let Some(gone) = self.publisher.flush()? {
-            let gone = Arc::new(gone);
-            for (handle, _) in &self.workers {
-                handle.send(Message::Forget(gone.clone()));
+            let mtu = link.map_or(0, |link| link.mtu);
+            if mtu as usize > MAX_FRAME - ethernet::LENGTH && mtu != self.mtus[port] {
+                let device = device.clone();
+                tracing::error!("{}", ApplianceError::MtuTooLarge { device, mtu });
             }
+            self.mtus[port] = mtu;
         }
         Ok(())
     }

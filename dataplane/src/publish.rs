@@ -160,30 +160,43 @@ impl Publisher {
         })
     }
 
-    /// Publishes the names that came since the last call, and returns what is gone, for the workers to forget.
-    pub fn flush(&mut self) -> Result<Option<Forget>, Error> {
-        if !self.route_names.is_empty() || !self.adjacency_names.is_empty() {
-            let columns = |names: &[(u32, String)], now: usize| {
-                names.iter().map(|(index, _)| *index as usize + 1).fold(now, usize::max)
-            };
-            self.route_columns = columns(&self.route_names, self.route_columns);
-            self.adjacency_columns = columns(&self.adjacency_names, self.adjacency_columns);
-            self.counters.grow_combined(ROUTE_COUNTERS, self.route_columns)?;
-            self.counters.grow_combined(ADJACENCY_COUNTERS, self.adjacency_columns)?;
-            let (routes, adjacencies) = (&mut self.routes, &mut self.adjacencies);
-            let (route_names, adjacency_names) = (&mut self.route_names, &mut self.adjacency_names);
-            self.counters.segment().register(|batch| {
-                for (index, name) in route_names.drain(..) {
-                    batch.set_name(routes, index as usize, &name)?;
-                }
-                for (index, name) in adjacency_names.drain(..) {
-                    batch.set_name(adjacencies, index as usize, &name)?;
-                }
-                Ok(())
-            })?;
-        }
+    /// What is gone since the last call, for the workers to forget.
+    pub fn gone(&mut self) -> Option<Forget> {
         let gone = std::mem::take(&mut self.gone);
-        Ok((gone != Forget::default()).then_some(gone))
+        (gone != Forget::default()).then_some(gone)
+    }
+
+    /// Publishes the names that came since the last call. A segment that is full keeps the old ones: forwarding goes on.
+    pub fn flush(&mut self) {
+        if let Err(error) = self.publish_names() {
+            tracing::error!(%error, "routes and next hops go without names and counters");
+            self.route_names.clear();
+            self.adjacency_names.clear();
+        }
+    }
+
+    fn publish_names(&mut self) -> Result<(), Error> {
+        if self.route_names.is_empty() && self.adjacency_names.is_empty() {
+            return Ok(());
+        }
+        let columns = |names: &[(u32, String)], now: usize| {
+            names.iter().map(|(index, _)| *index as usize + 1).fold(now, usize::max)
+        };
+        self.route_columns = columns(&self.route_names, self.route_columns);
+        self.adjacency_columns = columns(&self.adjacency_names, self.adjacency_columns);
+        self.counters.grow_combined(ROUTE_COUNTERS, self.route_columns)?;
+        self.counters.grow_combined(ADJACENCY_COUNTERS, self.adjacency_columns)?;
+        let (routes, adjacencies) = (&mut self.routes, &mut self.adjacencies);
+        let (route_names, adjacency_names) = (&mut self.route_names, &mut self.adjacency_names);
+        self.counters.segment().register(|batch| {
+            for (index, name) in route_names.drain(..) {
+                batch.set_name(routes, index as usize, &name)?;
+            }
+            for (index, name) in adjacency_names.drain(..) {
+                batch.set_name(adjacencies, index as usize, &name)?;
+            }
+            Ok(())
+        })
     }
 
     /// The XDP programs' map of this machine's addresses.
@@ -223,7 +236,12 @@ impl Publisher {
             let punted = passed.map(|verdict| counters.total(*verdict).packets).sum();
             self.kernel_counted[0].set(port, punted);
         }
-        for port in 0..redirects.len() {
+        self.update_socket_counters(redirects.len(), monitors);
+    }
+
+    /// What the kernel has counted on the sockets of the first `ports` ports.
+    pub fn update_socket_counters(&mut self, ports: usize, monitors: &[(usize, SocketMonitor)]) {
+        for port in 0..ports {
             let (mut miss, mut no_buf, mut rx_error, mut tx_error) = (0, 0, 0, 0);
             for (_, monitor) in monitors.iter().filter(|(of, _)| *of == port) {
                 let Ok(counted) = monitor.counters() else { continue };

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use weir_graph::trace::{TraceOrder, TraceRecord};
 
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
 const RECORDS: usize = 4096;
 /// A packet that has not reached its end so long after the last step is not waited for: longer than `glean` holds one.
 const QUIET: Duration = Duration::from_secs(5);
-/// How often records are fetched.
-pub const FETCH: Duration = Duration::from_millis(20);
+/// A trace whose packets have all ended waits so long for what they have caused (an ICMP error).
+const AFTER: Duration = Duration::from_millis(20);
 
 /// One client's trace.
 pub struct Trace {
@@ -61,8 +61,18 @@ impl Trace {
 
     /// Passes on what has come. `false`: the trace is over.
     pub fn fetch(&mut self, namer: &Namer) -> bool {
+        // A worker follows one trace at a time: a newer one has taken this one's place.
+        let mut replaced = false;
         for (worker, records) in self.records.iter().enumerate() {
-            for record in records.try_iter() {
+            let record = || match records.try_recv() {
+                Ok(record) => Some(record),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => {
+                    replaced = true;
+                    None
+                }
+            };
+            for record in std::iter::from_fn(record) {
                 let packet = (worker, record.packet);
                 if !self.followed.contains(&packet) {
                     if self.followed.len() == self.count {
@@ -81,8 +91,7 @@ impl Trace {
         }
         let complete = self.followed.len() == self.count;
         let quiet = self.last.elapsed();
-        // A packet's end may be followed by that of an ICMP error which it caused: one more round.
-        let over = complete && (quiet > QUIET || (self.open.is_empty() && quiet > FETCH));
-        !over && !self.reply.is_gone()
+        let over = complete && (quiet > QUIET || (self.open.is_empty() && quiet > AFTER));
+        !over && !replaced && !self.reply.is_gone()
     }
 }

@@ -306,10 +306,12 @@ impl Worker {
     /// Sends what is under way, drops what nodes hold, and waits a moment for the kernel to finish.
     fn leave(&mut self) {
         let end = clock::now() + self.clock.ticks(DRAIN);
-        self.graph.drain(clock::now());
         loop {
             let busy = self.turn().busy;
-            let sending: usize = self.lines.iter().map(|line| line.rings.frames().transmit).sum();
+            self.graph.drain(clock::now());
+            // What waits for a link that is down is not waited for.
+            let up = self.lines.iter().filter(|line| self.ports.is_up(line.port));
+            let sending: usize = up.map(|line| line.rings.frames().transmit).sum();
             if (!busy && sending == 0) || clock::now() >= end {
                 break;
             }

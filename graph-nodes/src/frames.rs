@@ -9,6 +9,8 @@
 //! **Invariant of this module.** A frame's number is owned by exactly one value at any time: a [`FrameId`], a [`Packet`] or the
 //! kernel (a ring). `FrameId`s are minted once, by [`Frames::new`]; a port that hands one to the kernel forgets it and mints it
 //! again with [`FrameId::returned`] when the kernel gives it back. So `&mut Packet` is exclusive access to its frame's bytes.
+//! The numbers of one [`Frames`] mean nothing to another: a process has one, and a test or bench that makes several keeps each one's packets,
+//! pools and graph to itself.
 
 use std::{any::Any, ptr::NonNull, sync::Arc};
 

@@ -121,12 +121,17 @@ impl Weir {
         let process =
             i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("weir has no process")?;
         kill_process(process, signal)?;
-        let asked = Instant::now();
+        self.ended()
+    }
+
+    /// Waits until weir has ended, by itself or because it was asked to.
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        let begun = Instant::now();
         loop {
             if let Some(status) = self.process.try_wait()? {
                 return Ok(status);
             }
-            ensure!(asked.elapsed() < PATIENCE, "weir has not left within {PATIENCE:?}:\n{}", self.log());
+            ensure!(begun.elapsed() < PATIENCE, "weir has not left within {PATIENCE:?}:\n{}", self.log());
             thread::sleep(INTERVAL);
         }
     }

@@ -93,3 +93,24 @@ fn asked_to_leave_it_leaves_the_traffic_to_the_kernel() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_device_that_was_made_again_ends_weir() {
+    unless_skipped(|| {
+        let lab = Lab::new(1)?;
+        let mut weir = Weir::start(&lab, 1)?;
+        let port = &lab.left().port;
+        lab.router.ip(&format!("link del {port}"))?;
+        // gone: weir goes on without it
+        thread::sleep(WHILE);
+        weir.counters().conserve()?;
+        lab.router.ip(&format!("link add {port} type veth peer name other-end"))?;
+        let status = weir.ended()?;
+        ensure!(!status.success(), "weir ended with {status}");
+        ensure!(weir.log().contains("deleted and made again"), "weir said:\n{}", weir.log());
+        let other = lab.router.ip(&format!("link show dev {}", lab.right().port))?;
+        ensure!(!other.contains("xdp"), "an XDP program is left: {other}");
+        Ok(())
+    })
+    .unwrap();
+}
