@@ -131,6 +131,9 @@ fn check(path: &Path) -> anyhow::Result<()> {
 
 fn reload(socket: &Path) -> anyhow::Result<()> {
     let changes = Client::connect(socket)?.reload()?;
+    if changes.is_empty() {
+        writeln!(std::io::stdout(), "nothing has changed")?;
+    }
     for change in changes {
         writeln!(std::io::stdout(), "{change}")?;
     }
