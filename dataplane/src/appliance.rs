@@ -124,6 +124,8 @@ pub struct Appliance {
     ports: Ports,
     /// The ports' interface indices at the start.
     indices: Vec<u32>,
+    /// The MAC addresses that the XDP programs know.
+    macs: Vec<Option<[u8; 6]>>,
     /// The ports' MTUs when they were last looked at.
     mtus: Vec<u32>,
     requests: Receiver<Request>,
@@ -259,6 +261,7 @@ impl Appliance {
             publisher,
             ports,
             indices: links.iter().map(|link| link.index).collect(),
+            macs: vec![None; links.len()],
             mtus: vec![0; links.len()],
             requests: request_receiver,
             commands,
@@ -398,7 +401,7 @@ impl Appliance {
         self.publisher.beat();
     }
 
-    /// Tells the workers which ports can send.
+    /// Tells the workers which ports can send, and the XDP programs the ports' MAC addresses.
     ///
     /// A device that was deleted and made again ends weir: the sockets and the XDP program are the old one's, and a weir that takes packets which it
     /// cannot send is worse than none.
@@ -408,6 +411,14 @@ impl Appliance {
             let link = self.forwarding.link(port as PortIndex);
             if link.is_some_and(|link| link.index != self.indices[port]) {
                 return Err(ApplianceError::DeviceReplaced(device.clone()));
+            }
+            if let Some((mac, redirect)) = link.and_then(|link| link.mac).zip(self.redirects.get(port))
+                && self.macs[port] != Some(mac)
+            {
+                redirect
+                    .set_mac(mac)
+                    .map_err(|source| ApplianceError::Xdp { device: device.clone(), source })?;
+                self.macs[port] = Some(mac);
             }
             let up = link.is_some_and(Link::usable);
             if up != self.ports.is_up(port as PortIndex) {

@@ -19,6 +19,7 @@ enum verdict {
 	NOT_IP4,
 	OWN_ADDRESS,
 	MULTICAST,
+	OTHER_MAC,
 	MALFORMED,
 	NO_SOCKET,
 	VERDICTS
@@ -50,6 +51,14 @@ struct {
 	__type(value, __u8);
 } own_addresses SEC(".maps");
 
+/* The port's MAC address in the first six bytes; 0 while it is not known, and then nothing is asked of the packet's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} port_mac SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -68,6 +77,9 @@ static __always_inline enum verdict classify(const void *data, const void *end)
 {
 	const struct ethhdr *ethernet = data;
 	const struct iphdr *ip = (const void *)(ethernet + 1);
+	__u64 destination = 0;
+	__u32 only = 0;
+	__u64 *mac;
 
 	if ((const void *)(ethernet + 1) > end)
 		return MALFORMED;
@@ -77,6 +89,11 @@ static __always_inline enum verdict classify(const void *data, const void *end)
 		return NOT_IP4;
 	if (ethernet->h_dest[0] & 1)
 		return MULTICAST;
+	/* Another host's, or another device's on top of this one (macvlan, VRRP): the kernel knows. */
+	__builtin_memcpy(&destination, ethernet->h_dest, ETH_ALEN);
+	mac = bpf_map_lookup_elem(&port_mac, &only);
+	if (mac && *mac && *mac != destination)
+		return OTHER_MAC;
 	/* A header that is cut off or lies is the graph's to drop, under a name: the kernel's counters would hide it. */
 	if ((const void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
 		return REDIRECTED;

@@ -10,6 +10,7 @@
 //!   ethertype ARP                                                        arp          kernel    │
 //!   any other ethertype but IPv4: IPv6, VLAN tags, LLDP, …               not-ip4      kernel    │
 //!   group MAC address (broadcast or multicast)                           multicast    kernel    │
+//!   unicast MAC address that is not the port's (`set_mac`)               other-mac    kernel    │
 //!   IPv4 header cut off, version not 4, header length below 5            transit ─┐             │
 //!   to 224.0.0.0/4 or 255.255.255.255                                    multicast│   kernel    │
 //!   to one of this machine's addresses (`OwnAddresses`)                  own-address  kernel    │

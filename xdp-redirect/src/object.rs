@@ -1,6 +1,6 @@
 //! The compiled program, loaded into the kernel with its maps.
 
-use libbpf_rs::{MapCore, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramMut};
 
 use crate::error::Error;
 use crate::libbpf_log;
@@ -17,6 +17,8 @@ pub(crate) struct Loaded {
     object: Object,
     /// Receive queue to AF_XDP socket.
     pub(crate) sockets: MapHandle,
+    /// The port's MAC address.
+    pub(crate) mac: MapHandle,
     /// One value per CPU: packets and bytes by verdict.
     pub(crate) verdicts: MapHandle,
 }
@@ -43,8 +45,16 @@ impl Loaded {
             MapHandle::try_from(&map)
                 .map_err(|source| Error::Map { action: "open a map of the XDP program", source })
         };
-        let (sockets, verdicts) = (handle("sockets")?, handle("verdicts")?);
-        Ok(Self { object, sockets, verdicts })
+        let (sockets, mac, verdicts) = (handle("sockets")?, handle("port_mac")?, handle("verdicts")?);
+        Ok(Self { object, sockets, mac, verdicts })
+    }
+
+    /// See [`Redirect::set_mac`](crate::Redirect::set_mac).
+    pub(crate) fn set_mac(mac: &MapHandle, address: [u8; 6]) -> Result<(), Error> {
+        let mut value = [0; 8];
+        value[..6].copy_from_slice(&address);
+        mac.update(&0u32.to_ne_bytes(), &value, MapFlags::ANY)
+            .map_err(|source| Error::map("tell the XDP program the port's MAC address", source))
     }
 
     /// The program itself.

@@ -17,6 +17,7 @@ pub struct Redirect {
     link: Link,
     queues: u32,
     sockets: MapHandle,
+    mac: MapHandle,
     verdicts: MapHandle,
 }
 
@@ -31,8 +32,8 @@ impl Redirect {
     pub fn attach(ifindex: u32, queues: u32, own: &OwnAddresses) -> Result<Self, Error> {
         let loaded = Loaded::new(queues, own)?;
         let link = link::attach(loaded.program()?.as_fd(), ifindex)?;
-        let Loaded { sockets, verdicts, .. } = loaded;
-        Ok(Self { link, queues, sockets, verdicts })
+        let Loaded { sockets, mac, verdicts, .. } = loaded;
+        Ok(Self { link, queues, sockets, mac, verdicts })
     }
 
     /// Where the program runs.
@@ -69,6 +70,12 @@ impl Redirect {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             result => result.map_err(|error| Error::map("unbind an AF_XDP socket", error)),
         }
+    }
+
+    /// The port's MAC address: from the next packet on, packets to other unicast addresses are the kernel's. Before the first call, packets to any
+    /// unicast address may be redirected.
+    pub fn set_mac(&self, address: [u8; 6]) -> Result<(), Error> {
+        Loaded::set_mac(&self.mac, address)
     }
 
     /// What the program has decided since it was attached. One system call; allocates.

@@ -17,6 +17,9 @@ pub enum Verdict {
     OwnAddress,
     /// IPv4 to a group MAC address, to 224.0.0.0/4 or to 255.255.255.255; the kernel's.
     Multicast,
+    /// IPv4 to a unicast MAC address that is not the port's: another host's, or that of a device on top of the port (macvlan, VRRP); the
+    /// kernel's.
+    OtherMac,
     /// Shorter than an Ethernet header; passed to the kernel, which drops it.
     Malformed,
     /// IPv4 transit on a receive queue without a socket; the kernel's, which forwards it if it is set up to.
@@ -28,12 +31,13 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every verdict, in the order of the program's counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Redirected,
         Self::Arp,
         Self::NotIp4,
         Self::OwnAddress,
         Self::Multicast,
+        Self::OtherMac,
         Self::Malformed,
         Self::NoSocket,
     ];
@@ -46,6 +50,7 @@ impl Verdict {
             Self::NotIp4 => "not-ip4",
             Self::OwnAddress => "own-address",
             Self::Multicast => "multicast",
+            Self::OtherMac => "other-mac",
             Self::Malformed => "malformed",
             Self::NoSocket => "no-socket",
         }
@@ -125,10 +130,12 @@ mod tests {
 
     #[test]
     fn counters_are_read_by_cpu_and_summed_by_verdict() {
-        let cpu = |base: u64| -> Vec<u8> { (base..base + 14).flat_map(u64::to_ne_bytes).collect() };
+        let cpu = |base: u64| -> Vec<u8> {
+            (base..base + 2 * Verdict::COUNT as u64).flat_map(u64::to_ne_bytes).collect()
+        };
         let counters = Counters::parse(&[cpu(0), cpu(100)]);
         assert_eq!(counters.per_cpu().len(), 2);
         assert_eq!(counters.per_cpu()[1][Verdict::Arp as usize], Count { packets: 102, bytes: 103 });
-        assert_eq!(counters.total(Verdict::NoSocket), Count { packets: 12 + 112, bytes: 13 + 113 });
+        assert_eq!(counters.total(Verdict::NoSocket), Count { packets: 14 + 114, bytes: 15 + 115 });
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 pub enum Drop {
     /// Shorter than an Ethernet header.
     TooShort,
-    /// Another host's MAC address: a switch flooded it, or the port is promiscuous.
+    /// Another unicast MAC address: the kernel's, on ports with an XDP program; seen there only while the port's own address changes.
     NotOurMac,
     /// A group address: the kernel's, on ports with an XDP program.
     GroupAddress,
