@@ -328,3 +328,187 @@ pub struct Turn {
     /// When a node wants to be called again, in ticks.
     pub deadline: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+    use rustix::event::{EventfdFlags, eventfd};
+    use weir_graph::{
+        adjacency::{Adjacencies, Path},
+        fib::{Fib, FibLimits, NextHop, Prefix4},
+        frames::{FramePool, Frames},
+        node::{Tables, Workbench},
+        nodes::REGISTRATIONS,
+        quiescence::Quiescence,
+        wire::ip4,
+    };
+    use weir_stats::{Options, Reader, Segment, Value};
+
+    use super::*;
+    use crate::port::memory::{MemoryPort, Wire};
+
+    const FRAMES_OF_ALL: usize = 256;
+    const RING: usize = 64;
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+    /// A worker with two memory ports: everything in 10.0.2.0/24 leaves by port 1, the rest has no route.
+    struct Bench {
+        worker: Worker,
+        handle: WorkerHandle,
+        wires: [Wire; 2],
+        reader: Reader,
+        shape: Arc<Shape>,
+        _counters: Counters,
+    }
+
+    fn bench() -> Bench {
+        let segment = Segment::in_heap(Options { size: 256 << 20, ..Options::default() }).unwrap();
+        let reader = Reader::of(&segment).unwrap();
+        let mut counters = Counters::new(segment);
+        let shape = Arc::new(Shape::new(REGISTRATIONS).unwrap());
+        shape.register(&mut counters).unwrap();
+        let ports = Ports::new(2);
+        for port in 0..2 {
+            ports.set_mac(port, MAC);
+            ports.set_up(port, true);
+            ports.set_address(port, Some(Ipv4Addr::new(10, 0, port as u8 + 1, 1)));
+        }
+        let quiescence = Quiescence::new(1);
+        let limits = FibLimits { routes: 16, extension_blocks: 1, groups: 1 };
+        let (fib, mut fib_writer) = Fib::new(limits, quiescence.clone()).unwrap();
+        let (adjacencies, mut adjacency_writer) = Adjacencies::new(16, quiescence.clone());
+        let path = Path { port: 1, mtu: 1500, next_hop: 0x0a00_0202 };
+        let adjacency = adjacency_writer.allocate(path).unwrap();
+        adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path).unwrap();
+        let network = Prefix4::new(0x0a00_0200, 24).unwrap();
+        fib_writer.insert(network, &[NextHop { adjacency, weight: 1 }]).unwrap();
+        let tables = Arc::new(Tables { fib, adjacencies, ports: ports.clone() });
+        let (frames, ids) = Frames::in_memory(FRAMES_OF_ALL as u32);
+        let clock = Clock::calibrate();
+        let (requests, _) = crossbeam_channel::bounded(1);
+        let mut workbench = Workbench { row: 1, counters: &mut counters, tables, requests, clock, seed: 1 };
+        let graph = Graph::new(&shape, &mut workbench, FramePool::new(frames.clone(), ids)).unwrap();
+        let (first, first_wire) = MemoryPort::new(0, frames.clone(), RING);
+        let (second, second_wire) = MemoryPort::new(1, frames, RING);
+        let lines = vec![Line { port: 0, rings: Box::new(first) }, Line { port: 1, rings: Box::new(second) }];
+        let parts = Parts {
+            graph,
+            lines,
+            ports,
+            reader: quiescence.reader(0).unwrap(),
+            idle: Idle::Adaptive,
+            clock,
+            row: 1,
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap(),
+        };
+        let (mut worker, handle) = Worker::new(parts, &shape, &mut counters).unwrap();
+        worker.reap();
+        Bench { worker, handle, wires: [first_wire, second_wire], reader, shape, _counters: counters }
+    }
+
+    impl Bench {
+        fn row(&self, path: &str) -> Vec<u64> {
+            let entry = self.reader.find(path).unwrap().unwrap();
+            match self.reader.read(&entry).unwrap() {
+                Value::Simple(rows) => rows[1].clone(),
+                Value::Combined(rows) => rows[1].iter().map(|pair| pair.packets).collect(),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+
+        /// Turns until there is nothing to do, and checks the books.
+        fn settle(&mut self) {
+            while self.worker.turn().busy {}
+            let frames = self.row(FRAMES);
+            assert_eq!(frames[..4].iter().sum::<u64>(), FRAMES_OF_ALL as u64, "{frames:?}");
+            let sum = |path: &str| self.row(path).iter().sum::<u64>();
+            let came = sum("/if/rx") + sum("/sys/node/created");
+            assert_eq!(came, sum("/if/tx") + sum("/node/errors") + sum("/sys/node/held"));
+        }
+
+        fn drops(&self, node: &str, reason: &str) -> u64 {
+            self.row("/node/errors")[self.shape.reason(node, reason).unwrap().column()]
+        }
+    }
+
+    fn frame(destination: [u8; 4]) -> Vec<u8> {
+        let mut frame = vec![0; 60];
+        frame[..6].copy_from_slice(&MAC);
+        frame[12..14].copy_from_slice(&[8, 0]);
+        let mut header = ip4::Ip4Mut::new(&mut frame[14..]).unwrap();
+        header.set_lengths(ip4::LENGTH, 46);
+        header.set_ttl_protocol(64, ip4::UDP);
+        header.set_addresses(0x0a00_0102, u32::from_be_bytes(destination));
+        ip4::write_checksum(&mut frame[14..34]);
+        frame
+    }
+
+    #[test]
+    fn what_comes_in_by_one_port_leaves_by_the_other() {
+        let mut bench = bench();
+        for host in 0..100 {
+            bench.wires[0].put(&frame([10, 0, 2, host]));
+        }
+        bench.settle();
+        let sent = bench.wires[1].take();
+        assert_eq!(sent.len(), 100);
+        for (host, packet) in (0..).zip(&sent) {
+            assert_eq!((packet[5], packet[22], packet[33]), (9, 63, host), "next hop, TTL, destination");
+        }
+        assert_eq!(bench.row("/if/tx"), [0, 100]);
+    }
+
+    #[test]
+    fn a_ring_that_is_full_drops_by_name_and_loses_no_frame() {
+        let mut bench = bench();
+        bench.wires[1].stall(true);
+        for host in 0..100 {
+            bench.wires[0].put(&frame([10, 0, 2, host]));
+        }
+        bench.settle();
+        assert_eq!(bench.wires[1].take().len(), RING);
+        assert_eq!(bench.drops("tx", "ring-full"), 100 - RING as u64);
+        bench.worker.ports.set_up(1, false);
+        bench.wires[0].put(&frame([10, 0, 2, 1]));
+        bench.settle();
+        assert_eq!(bench.drops("tx", "port-down"), 1);
+        bench.wires[1].stall(false);
+        bench.settle();
+        assert_eq!(bench.row(FRAMES)[2], 0, "all have come back");
+    }
+
+    #[test]
+    fn a_worker_that_is_told_to_stop_ends_with_nothing_held() {
+        let mut bench = bench();
+        bench.wires[0].put(&frame([10, 0, 2, 1]));
+        assert!(bench.handle.send(Message::Stop));
+        let Bench { worker, handle, wires, reader, .. } = bench;
+        std::thread::spawn(move || worker.run()).join().unwrap();
+        assert_eq!(wires[1].take().len(), 1, "what had come was sent");
+        assert!(!handle.send(Message::Stop), "nobody is there any more");
+        let entry = reader.find(FRAMES).unwrap().unwrap();
+        let Value::Simple(rows) = reader.read(&entry).unwrap() else { panic!() };
+        assert_eq!((rows[1][2], rows[1][3]), (0, 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn the_number_of_frames_is_constant(
+            bursts in proptest::collection::vec(
+                (0..2usize, 0..200usize, any::<bool>(), proptest::collection::vec(any::<u8>(), 0..2100)), 1..12)
+        ) {
+            let mut bench = bench();
+            for (port, count, stalled, noise) in bursts {
+                bench.wires[1].stall(stalled);
+                for host in 0..count {
+                    bench.wires[port].put(&frame([10, 0, (host % 4) as u8, host as u8]));
+                }
+                bench.wires[port].put(&noise);
+                bench.settle();
+            }
+        }
+    }
+}

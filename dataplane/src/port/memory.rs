@@ -1,9 +1,14 @@
-//! A port in this process's memory: what is injected is received, what is sent is collected.
+//! A port in this process's memory, and the wire at its other end: what is put on the wire is received, what is sent is found there.
 //!
-//! Frames never leave the worker: an injected packet is copied into a frame of the port's own share, as a network card does, and a
-//! sent one waits in the port until somebody collects it or, in a bench, until [`Port::reap`] takes its frame back.
+//! It behaves as a card does: received bytes are copied into frames that the port was given for it, sent ones are copied out, and a sent
+//! packet's frame comes back only when the port is reaped.
 
-use std::{io, os::fd::BorrowedFd, sync::Arc};
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::BorrowedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use weir_graph::{
     frames::{FrameId, FramePool, Frames},
@@ -18,67 +23,93 @@ pub struct MemoryPort {
     frames: Arc<Frames>,
     /// Frames to receive into.
     fill: Vec<FrameId>,
-    received: Vec<Packet>,
-    sent: Vec<Packet>,
-    /// Most packets that wait to be collected; more are refused by [`Port::send`].
+    /// Sent, and not yet given back.
+    sending: Vec<Packet>,
+    /// Most frames in each of the two.
     ring: usize,
-    /// Frames that the port keeps ready to receive into.
-    fill_target: usize,
+    wire: Wire,
+}
+
+/// The other end of a [`MemoryPort`]. Clones are the same wire.
+#[derive(Clone, Default)]
+pub struct Wire(Arc<Mutex<Bytes>>);
+
+#[derive(Default)]
+struct Bytes {
+    arriving: VecDeque<Vec<u8>>,
+    departed: Vec<Vec<u8>>,
+    stalled: bool,
+}
+
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, Bytes> {
+        // Bytes are whole between any two statements: a holder that panicked has broken nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the port receive these bytes.
+    pub fn put(&self, bytes: &[u8]) {
+        self.lock().arriving.push_back(bytes.to_vec());
+    }
+
+    /// Takes what the port has sent so far, in order.
+    pub fn take(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.lock().departed)
+    }
+
+    /// While a wire is stalled the port's frames stay in its ring, which then fills up.
+    pub fn stall(&self, stalled: bool) {
+        self.lock().stalled = stalled;
+    }
 }
 
 impl MemoryPort {
-    /// A port whose rings have room for `ring` packets.
-    pub fn new(index: PortIndex, frames: Arc<Frames>, ring: usize) -> MemoryPort {
-        MemoryPort {
-            index,
-            frames,
-            fill: Vec::with_capacity(ring),
-            received: Vec::with_capacity(ring),
-            sent: Vec::with_capacity(ring),
-            ring,
-            fill_target: ring,
-        }
-    }
-
-    /// Lets the port receive a copy of `bytes`. `false` if it has no free frame or the bytes do not fit one: the packet is lost, as on a
-    /// card whose fill ring is empty.
-    pub fn inject(&mut self, bytes: &[u8]) -> bool {
-        let Some(frame) = self.fill.pop() else { return false };
-        match self.frames.packet(frame, usize::from(self.frames.headroom()), bytes.len(), self.index) {
-            Ok(mut packet) => {
-                self.frames.bytes_mut(&mut packet).copy_from_slice(bytes);
-                self.received.push(packet);
-                true
-            }
-            Err(frame) => {
-                self.fill.push(frame);
-                false
-            }
-        }
-    }
-
-    /// Copies of the packets that were sent since the last [`Port::reap`], in order.
-    pub fn collect(&self) -> Vec<Vec<u8>> {
-        self.sent.iter().map(|packet| self.frames.bytes(packet).to_vec()).collect()
+    /// A port whose two rings have room for `ring` packets each, and its wire.
+    pub fn new(index: PortIndex, frames: Arc<Frames>, ring: usize) -> (MemoryPort, Wire) {
+        let wire = Wire::default();
+        let (fill, sending) = (Vec::with_capacity(ring), Vec::with_capacity(ring));
+        (MemoryPort { index, frames, fill, sending, ring, wire: wire.clone() }, wire)
     }
 }
 
 impl Port for MemoryPort {
     fn receive(&mut self, packets: &mut Vec<Packet>, limit: usize) {
-        let count = self.received.len().min(limit);
-        packets.extend(self.received.drain(..count));
+        let mut wire = self.wire.lock();
+        for _ in 0..limit {
+            if wire.arriving.is_empty() {
+                return;
+            }
+            let Some(frame) = self.fill.pop() else { return };
+            let bytes = wire.arriving.pop_front().unwrap_or_default();
+            let start = usize::from(self.frames.headroom());
+            match self.frames.packet(frame, start, bytes.len(), self.index) {
+                Ok(mut packet) => {
+                    self.frames.bytes_mut(&mut packet).copy_from_slice(&bytes);
+                    packets.push(packet);
+                }
+                // Too large for a frame: lost, as on a card.
+                Err(frame) => self.fill.push(frame),
+            }
+        }
     }
 
     fn send(&mut self, packets: &mut Vec<Packet>) -> Sent {
-        let count = packets.len().min(self.ring - self.sent.len());
+        let mut wire = self.wire.lock();
+        let count = packets.len().min(self.ring - self.sending.len());
         let mut bytes = 0;
-        self.sent.extend(packets.drain(..count).inspect(|packet| bytes += u64::from(packet.len())));
+        for packet in packets.drain(..count) {
+            wire.departed.push(self.frames.bytes(&packet).to_vec());
+            bytes += u64::from(packet.len());
+            self.sending.push(packet);
+        }
         Sent { packets: count as u64, bytes }
     }
 
     fn reap(&mut self, pool: &mut FramePool) {
-        self.sent.drain(..).for_each(|packet| pool.recycle(packet));
-        while self.fill.len() + self.received.len() < self.fill_target {
+        if !self.wire.lock().stalled {
+            self.sending.drain(..).for_each(|packet| pool.recycle(packet));
+        }
+        while self.fill.len() < self.ring {
             let Some(frame) = pool.take() else { break };
             self.fill.push(frame);
         }
@@ -89,7 +120,7 @@ impl Port for MemoryPort {
     }
 
     fn frames(&self) -> Held {
-        Held { receive: self.fill.len() + self.received.len(), transmit: self.sent.len() }
+        Held { receive: self.fill.len(), transmit: self.sending.len() }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
