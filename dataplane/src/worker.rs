@@ -481,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_is_told_to_stop_ends_with_nothing_held() {
-        let mut bench = bench();
+        let bench = bench();
         bench.wires[0].put(&frame([10, 0, 2, 1]));
         assert!(bench.handle.send(Message::Stop));
         let Bench { worker, handle, wires, reader, .. } = bench;
