@@ -26,6 +26,8 @@ pub struct Trace {
     reply: Replies,
     /// By worker.
     records: Vec<Receiver<TraceRecord>>,
+    /// By worker: the records that it has said to have lost.
+    lost: Vec<u64>,
     /// Packets that are followed, by worker and number, and those that have not reached their end yet.
     followed: BTreeSet<(usize, u16)>,
     open: BTreeSet<(usize, u16)>,
@@ -52,6 +54,7 @@ impl Trace {
         Trace {
             reply,
             records: workers.iter().map(order).collect(),
+            lost: vec![0; workers.len()],
             followed: BTreeSet::new(),
             open: BTreeSet::new(),
             count: usize::from(count),
@@ -73,6 +76,7 @@ impl Trace {
                 }
             };
             for record in std::iter::from_fn(record) {
+                self.reply.lose(record.lost - std::mem::replace(&mut self.lost[worker], record.lost));
                 let packet = (worker, record.packet);
                 if !self.followed.contains(&packet) {
                     if self.followed.len() == self.count {

@@ -4,7 +4,7 @@
 //! control thread: the node, the time, and the packet's first bytes as the node found them. What a node did is what the next record shows.
 //! While nothing is traced this costs one predictable branch a vector.
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 
 use crate::{
     adjacency::AdjacencyIndex,
@@ -45,6 +45,8 @@ pub struct TraceRecord {
     pub len: u16,
     /// Its first bytes, at most [`SNAPSHOT`].
     pub bytes: Vec<u8>,
+    /// Records of this trace that this worker could not hand over before this one.
+    pub lost: u64,
 }
 
 /// The trace that a worker is following now, if any.
@@ -55,6 +57,7 @@ pub(crate) struct Tracer {
     node: usize,
     left: u16,
     last: u16,
+    lost: u64,
 }
 
 impl Tracer {
@@ -63,6 +66,7 @@ impl Tracer {
         self.records = (order.count > 0).then_some(records);
         self.node = order.node;
         self.left = order.count;
+        self.lost = 0;
     }
 
     #[inline(always)]
@@ -94,10 +98,15 @@ impl Tracer {
                 reason: packet.reason,
                 len: packet.len(),
                 bytes: bytes[..bytes.len().min(SNAPSHOT)].to_vec(),
+                lost: self.lost,
             };
-            if records.try_send(record).is_err_and(|error| error.is_disconnected()) {
-                self.records = None; // whoever asked has gone
-                return;
+            match records.try_send(record) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => self.lost += 1,
+                Err(TrySendError::Disconnected(_)) => {
+                    self.records = None; // whoever asked has gone
+                    return;
+                }
             }
         }
     }

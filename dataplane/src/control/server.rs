@@ -155,6 +155,13 @@ impl Replies {
         true
     }
 
+    /// Counts lines that were lost before they could be sent; the client is told at the end.
+    pub fn lose(&self, lines: u64) {
+        if let Some(lost) = self.lost.upgrade() {
+            lost.fetch_add(lines, Relaxed);
+        }
+    }
+
     /// Whether nobody reads any more.
     pub fn is_gone(&self) -> bool {
         self.lost.strong_count() == 0

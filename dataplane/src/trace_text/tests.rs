@@ -184,6 +184,7 @@ fn records_get_their_names() {
         reason: shape.reason(node, reason).unwrap(),
         len: 60,
         bytes: vec![0xab, 0x01],
+        lost: 0,
     };
     let dropped = namer.step(1, &record("drop"));
     assert_eq!((dropped.worker, dropped.packet, dropped.nanoseconds), (1, 3, 2_000_000));
