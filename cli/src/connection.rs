@@ -64,8 +64,8 @@ impl Weir {
     pub fn silence(&self) -> Result<Option<Silence>, Failure> {
         let (dead, age) = match self.reader.liveness() {
             Ok(Liveness::Live | Liveness::Unknown) => return Ok(None),
-            Ok(Liveness::Stuck(age)) => (false, age),
-            Ok(Liveness::Dead(age)) => (true, age),
+            Ok(Liveness::Stuck { age, .. }) => (false, age),
+            Ok(Liveness::Dead { age, .. }) => (true, age),
             Err(error) => return Err(refusal(&self.path, error)),
         };
         let of_pid = self.snapshot(|entry| entry.name == "/sys/pid")?;

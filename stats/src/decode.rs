@@ -2,6 +2,7 @@
 //! before it is followed, chains are bounded, and so is the memory that a value may take.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::error::ReadError;
@@ -10,7 +11,7 @@ use crate::layout::{
     Kind, NAME_BYTES, RING_METADATA_WORDS, WORD, high, low, vector_length,
 };
 use crate::protocol::Memory;
-use crate::value::{Bins, Entry, Pair, RingRecords, RingRecordsRow, Value};
+use crate::value::{Bins, Entry, Extent, Link, Pair, RingRecords, RingRecordsRow, Value};
 
 /// How many symlinks may follow one another. weir and VPP write one at most.
 const LINKS: u32 = 8;
@@ -48,6 +49,13 @@ pub(crate) struct Decoder<'m, M> {
 pub(crate) struct Raw {
     pub(crate) number: u32,
     value: u64,
+}
+
+impl Raw {
+    /// Where it leads, if it is a symlink.
+    fn link(self) -> Link {
+        Link { target: low(self.value), column: high(self.value) }
+    }
 }
 
 /// A vector that is inside the memory as a whole.
@@ -130,9 +138,7 @@ impl<'m, M: Memory> Decoder<'m, M> {
             Some(Kind::Names) => Ok(Value::Names(self.names(raw.value)?)),
             Some(Kind::Ring) => Ok(Value::Ring(self.ring(raw.value)?)),
             Some(Kind::Symlink) => {
-                let (target, column) = (low(raw.value), high(raw.value));
-                let value = Box::new(self.linked(raw, LINKS)?);
-                Ok(Value::Symlink { target, column, value })
+                Ok(Value::Symlink { link: raw.link(), value: Box::new(self.linked(raw, LINKS)?) })
             }
             Some(Kind::Empty) | None => Err(damaged("an entry of no kind that has a value")),
         }
@@ -185,8 +191,12 @@ impl<'m, M: Memory> Decoder<'m, M> {
 
     fn names(&self, pointer: u64) -> Result<Vec<String>, ReadError> {
         let Some(outer) = self.vector(pointer, 1)? else { return Ok(Vec::new()) };
-        self.spend(outer.length.saturating_mul(size_of::<String>()))?;
-        (outer.start..outer.start + outer.length).map(|element| self.string(self.word(element)?)).collect()
+        self.strings(outer)
+    }
+
+    fn strings(&self, part: Vector) -> Result<Vec<String>, ReadError> {
+        self.spend(part.length.saturating_mul(size_of::<String>()))?;
+        (part.start..part.start + part.length).map(|element| self.string(self.word(element)?)).collect()
     }
 
     fn string(&self, pointer: u64) -> Result<String, ReadError> {
@@ -199,23 +209,74 @@ impl<'m, M: Memory> Decoder<'m, M> {
 
     /// One column of the counter vector that a symlink leads to.
     fn linked(&self, link: Raw, links: u32) -> Result<Value, ReadError> {
-        let (index, column) = (low(link.value) as usize, high(link.value) as usize);
-        let target = self.directory()?.raw(index)?.ok_or(damaged("a symlink to no entry"))?;
+        let Link { target, column } = link.link();
+        let target = self.directory()?.raw(target as usize)?.ok_or(damaged("a symlink to no entry"))?;
         match Kind::from_number(target.number) {
             Some(Kind::Symlink) if links > 1 => self.linked(target, links - 1),
             Some(Kind::Symlink) => Err(damaged("symlinks without an end")),
+            _ => self.column(target, column as usize),
+        }
+    }
+
+    /// One column of a counter vector, in all rows.
+    pub(crate) fn column(&self, raw: Raw, column: usize) -> Result<Value, ReadError> {
+        match Kind::from_number(raw.number) {
             Some(Kind::Simple) => {
-                let column = self.column(target.value, 1, |row| self.word(row.start + column), column)?;
-                Ok(Value::Simple(column))
+                Ok(Value::Simple(self.cells(raw.value, 1, |row| self.word(row.start + column), column)?))
             }
             Some(Kind::Combined) => {
-                Ok(Value::Combined(self.column(target.value, 2, |row| self.pair(row, column), column)?))
+                Ok(Value::Combined(self.cells(raw.value, 2, |row| self.pair(row, column), column)?))
             }
             _ => Err(damaged("a symlink to something that has no columns")),
         }
     }
 
-    fn column<T>(
+    /// How large an entry's vector is; nothing for what is none.
+    pub(crate) fn extent(&self, raw: Raw) -> Result<Extent, ReadError> {
+        match Kind::from_number(raw.number) {
+            Some(kind @ (Kind::Simple | Kind::Combined | Kind::Histogram)) => {
+                let Some(outer) = self.vector(raw.value, 1)? else { return Ok(Extent::default()) };
+                let first = if outer.length > 0 { self.word(outer.start)? } else { 0 };
+                let width = if kind == Kind::Combined { 2 } else { 1 };
+                let first = self.vector(first, width)?;
+                Ok(Extent { rows: outer.length, columns: first.map_or(0, |row| row.length) })
+            }
+            Some(Kind::Names) => {
+                let names = self.vector(raw.value, 1)?;
+                Ok(Extent { rows: 1, columns: names.map_or(0, |names| names.length) })
+            }
+            _ => Ok(Extent::default()),
+        }
+    }
+
+    /// Some columns of one row of a vector, as far as they are there.
+    pub(crate) fn part(&self, raw: Raw, row: usize, columns: &Range<usize>) -> Result<Value, ReadError> {
+        let kind = Kind::from_number(raw.number);
+        let width = if kind == Some(Kind::Combined) { 2 } else { 1 };
+        let Extent { rows, columns: all } = self.extent(raw)?;
+        let vector = match kind {
+            Some(Kind::Simple | Kind::Combined) if row < rows => {
+                let outer = self.vector(raw.value, 1)?;
+                let pointer = outer.map_or(Ok(0), |outer| self.word(outer.start + row))?;
+                self.vector(pointer, width)?
+            }
+            Some(Kind::Names) if row < rows => self.vector(raw.value, 1)?,
+            _ => None,
+        };
+        let Vector { start, length } = vector.unwrap_or(Vector { start: 0, length: 0 });
+        let end = columns.end.min(length.min(all));
+        let first = columns.start.min(end);
+        let part = Vector { start: start + first * width, length: end - first };
+        self.spend(part.length.saturating_mul(width * WORD))?;
+        match kind {
+            Some(Kind::Simple) => Ok(Value::Simple(vec![self.simple(part)?])),
+            Some(Kind::Combined) => Ok(Value::Combined(vec![self.combined(part)?])),
+            Some(Kind::Names) => Ok(Value::Names(self.strings(part)?)),
+            _ => Err(damaged("a part of something that has no columns")),
+        }
+    }
+
+    fn cells<T>(
         &self,
         pointer: u64,
         width: usize,
@@ -364,7 +425,8 @@ impl<M: Memory> Directory<'_, '_, M> {
             let name = self.name(index)?;
             self.decoder.spend(size_of::<Entry>() + name.len())?;
             // A vector's length is a 32-bit number.
-            entries.push(Entry { index: index as u32, name, kind, epoch });
+            let link = (kind == Kind::Symlink).then(|| raw.link());
+            entries.push(Entry { index: index as u32, name, kind, link, epoch });
         }
         Ok(entries)
     }

@@ -141,6 +141,26 @@ impl Kind {
     pub fn number(self) -> u32 {
         self as u32
     }
+
+    /// What it is called in text.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Scalar => "scalar",
+            Kind::Simple => "simple",
+            Kind::Combined => "combined",
+            Kind::Names => "names",
+            Kind::Empty => "empty",
+            Kind::Symlink => "symlink",
+            Kind::Histogram => "histogram",
+            Kind::Ring => "ring",
+            Kind::Gauge => "gauge",
+        }
+    }
+
+    /// The kind that is called so.
+    pub fn from_word(word: &str) -> Option<Kind> {
+        (1..=9).filter_map(Kind::from_number).find(|kind| kind.word() == word)
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +188,7 @@ mod tests {
     fn kinds_keep_their_numbers() {
         for number in 1..=9 {
             assert_eq!(Kind::from_number(number).map(Kind::number), Some(number));
+            assert_eq!(Kind::from_number(number), Kind::from_word(Kind::from_number(number).unwrap().word()));
         }
         assert_eq!(Kind::from_number(0), None);
         assert_eq!(Kind::from_number(10), None);

@@ -99,7 +99,12 @@ compile_error!("the stats segment's layout is for 64-bit little-endian machines"
 
 mod batch;
 mod blocks;
+mod catalogue;
+mod columns;
+mod connection;
 mod decode;
+mod difference;
+mod distribution;
 mod error;
 mod layout;
 #[cfg(all(test, loom))]
@@ -110,11 +115,16 @@ mod reader;
 mod rows;
 mod segment;
 mod server;
+mod subscription;
 mod value;
 #[allow(unsafe_code)] // the one module that needs it
 mod words;
 
 pub use batch::Batch;
+pub use catalogue::{Catalogue, Described, Description, Rows, Semantics};
+pub use columns::Columns;
+pub use connection::Connection;
+pub use distribution::{Bounds, Distribution};
 pub use error::{Error, ReadError};
 pub use layout::{Kind, printable};
 pub use reader::{Liveness, Reader, Snapshot};
@@ -123,4 +133,5 @@ pub use rows::{
 };
 pub use segment::{Options, Segment};
 pub use server::Server;
-pub use value::{Bins, Entry, Pair, RingRecords, RingRecordsRow, Value};
+pub use subscription::{Absence, Change, Reading, Subscription, Update};
+pub use value::{Bins, Entry, Extent, Link, Pair, RingRecords, RingRecordsRow, Value};

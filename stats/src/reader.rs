@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::layout::{HEADER_EPOCH, HEADER_VERSION, HEADER_WORDS, Kind, VERSION, W
 use crate::protocol::Memory;
 use crate::segment::{Segment, monotonic_nanoseconds, start_ticks};
 use crate::server::seqpacket;
-use crate::value::{Entry, Value};
+use crate::value::{Entry, Extent, Value};
 use crate::words::Area;
 
 /// How long to wait for a server's answer, as VPP's clients do.
@@ -62,10 +63,20 @@ pub struct Snapshot {
 pub enum Liveness {
     /// Its heart beat less than 3 s ago.
     Live,
-    /// Its process is there, but its heart last beat so long ago.
-    Stuck(Duration),
-    /// There is no such process (as far as this one can see), and its heart last beat so long ago.
-    Dead(Duration),
+    /// Its process is there, but its heart has not beaten for a while.
+    Stuck {
+        /// The process.
+        pid: u64,
+        /// Since its last beat.
+        age: Duration,
+    },
+    /// There is no such process, as far as this one can see.
+    Dead {
+        /// The process that there was.
+        pid: u64,
+        /// Since its last beat.
+        age: Duration,
+    },
     /// The segment does not say who writes it: it is not weir's.
     Unknown,
 }
@@ -169,9 +180,9 @@ impl Reader {
         Ok(if age < SILENCE {
             Liveness::Live
         } else if start_ticks(pid) == Some(ticks) {
-            Liveness::Stuck(age)
+            Liveness::Stuck { pid, age }
         } else {
-            Liveness::Dead(age)
+            Liveness::Dead { pid, age }
         })
     }
 
@@ -188,6 +199,24 @@ impl Reader {
     /// An entry's value. Fails with [`ReadError::Stale`] when another entry has taken its place.
     pub fn read(&self, entry: &Entry) -> Result<Value, ReadError> {
         self.attempt(|decoder, epoch| decoder.value(decoder.directory()?.entry(entry, epoch)?))
+    }
+
+    /// How large an entry's vector is, without reading it. A symlink and everything that is no vector has no extent.
+    pub fn extent(&self, entry: &Entry) -> Result<Extent, ReadError> {
+        self.attempt(|decoder, epoch| decoder.extent(decoder.directory()?.entry(entry, epoch)?))
+    }
+
+    /// Some columns of one row of a counter or name vector (name vectors have row 0 only), as far as they are there: a
+    /// [`Value::Simple`] or [`Value::Combined`] of one row, or [`Value::Names`]. For vectors that are too large to be copied
+    /// as a whole; other columns may have been counted in meanwhile, but none is torn.
+    pub fn part(&self, entry: &Entry, row: usize, columns: Range<usize>) -> Result<Value, ReadError> {
+        self.attempt(|decoder, epoch| decoder.part(decoder.directory()?.entry(entry, epoch)?, row, &columns))
+    }
+
+    /// One column of a counter vector, in all rows: what a symlink to it would give. A column that is not there is
+    /// [`ReadError::Damaged`], as it is for a symlink.
+    pub fn column(&self, entry: &Entry, column: usize) -> Result<Value, ReadError> {
+        self.attempt(|decoder, epoch| decoder.column(decoder.directory()?.entry(entry, epoch)?, column))
     }
 
     /// The values of all entries that are wanted, at one epoch. The numbers themselves go on being counted while they
@@ -273,7 +302,7 @@ mod tests {
 
     use super::*;
     use crate::layout::{ENTRY_WORDS, HEADER_DIRECTORY, HEADER_IN_PROGRESS};
-    use crate::{Bins, Options, Pair, RingRecordsRow};
+    use crate::{Bins, Link, Options, Pair, RingRecordsRow};
 
     fn segment() -> Segment {
         Segment::in_heap(Options { size: 1 << 20, workers: 1, grace: Duration::ZERO }).unwrap()
@@ -314,10 +343,9 @@ mod tests {
         let pair = |packets, bytes| Pair { packets, bytes };
         let pairs = vec![vec![pair(1, 60), pair(0, 0)], vec![pair(0, 0); 2]];
         assert_eq!(value(&reader, "/combined"), Value::Combined(pairs));
-        let Value::Symlink { target, column, value: linked } = value(&reader, "/links/simple") else {
-            panic!()
-        };
-        assert_eq!((target, column), (simple.id().index(), 1));
+        let Value::Symlink { link, value: linked } = value(&reader, "/links/simple") else { panic!() };
+        assert_eq!(link, Link { target: simple.id().index(), column: 1 });
+        assert_eq!(reader.find("/links/simple").unwrap().unwrap().link, Some(link));
         assert_eq!(*linked, Value::Simple(vec![vec![0], vec![7]]));
         let Value::Symlink { value: linked, .. } = value(&reader, "/links/combined") else { panic!() };
         assert_eq!(*linked, Value::Combined(vec![vec![pair(1, 60)], vec![pair(0, 0)]]));
@@ -341,6 +369,42 @@ mod tests {
         row.add(2, 1);
         assert_eq!(value(&reader, "/simple"), Value::Simple(vec![vec![0, 0, 0], vec![0, 7, 1]]));
         assert_eq!(value(&reader, "/names"), Value::Names(["zero", "", "two"].map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn parts_are_what_the_whole_holds() {
+        let mut segment = segment();
+        segment
+            .register(|batch| {
+                let mut simple = batch.simple("/simple", 5, 8)?;
+                let mut row = simple.take_row(1).unwrap();
+                (0..5).for_each(|column| row.add(column, 10 + column as u64));
+                let mut combined = batch.combined("/combined", 2, 4)?;
+                combined.take_row(0).unwrap().add(1, 1, 60);
+                let mut names = batch.names("/names", 4)?;
+                batch.set_name(&mut names, 2, "two")?;
+                batch.gauge("/gauge", 1)?;
+                Ok(())
+            })
+            .unwrap();
+        let reader = Reader::of(&segment).unwrap();
+        let entry = |name| reader.find(name).unwrap().unwrap();
+        let extent = |name| {
+            let Extent { rows, columns } = reader.extent(&entry(name)).unwrap();
+            (rows, columns)
+        };
+        assert_eq!((extent("/simple"), extent("/combined"), extent("/names")), ((2, 5), (2, 2), (1, 3)));
+        assert_eq!(extent("/gauge"), (0, 0));
+        let part = |name, row, columns| reader.part(&entry(name), row, columns).unwrap();
+        assert_eq!(part("/simple", 1, 1..3), Value::Simple(vec![vec![11, 12]]));
+        assert_eq!(part("/simple", 1, 4..9), Value::Simple(vec![vec![14]]));
+        assert_eq!(part("/simple", 1, 7..usize::MAX), Value::Simple(vec![vec![]]));
+        assert_eq!(part("/simple", 2, 0..3), Value::Simple(vec![vec![]]));
+        assert_eq!(part("/combined", 0, 1..2), Value::Combined(vec![vec![Pair { packets: 1, bytes: 60 }]]));
+        assert_eq!(part("/names", 0, 1..3), Value::Names(vec![String::new(), "two".to_owned()]));
+        assert!(matches!(reader.part(&entry("/gauge"), 0, 0..1), Err(ReadError::Damaged { .. })));
+        assert_eq!(reader.column(&entry("/simple"), 3).unwrap(), Value::Simple(vec![vec![0], vec![13]]));
+        assert!(matches!(reader.column(&entry("/simple"), 5), Err(ReadError::Damaged { .. })));
     }
 
     #[test]
@@ -375,10 +439,10 @@ mod tests {
             segment.area.load(HEADER_DIRECTORY).unwrap() as usize / WORD + at.index as usize * ENTRY_WORDS;
         segment.area.store(place + 1, 1);
         let silent = dead.liveness().unwrap();
-        assert!(matches!(silent, Liveness::Stuck(_)), "this process is there: {silent:?}");
+        assert!(matches!(silent, Liveness::Stuck { .. }), "this process is there: {silent:?}");
         let pid = reader.find("/sys/pid_start_ticks").unwrap().unwrap();
         segment.area.store(place + 1 + (pid.index - at.index) as usize * ENTRY_WORDS, 1);
-        assert!(matches!(dead.liveness().unwrap(), Liveness::Dead(_)), "another process had its number");
+        assert!(matches!(dead.liveness().unwrap(), Liveness::Dead { .. }), "another process had its number");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nix::time::ClockId;
 
 use crate::batch::{Batch, Slot};
 use crate::blocks::{Block, Blocks, NoRoom, Shape};
+use crate::catalogue::{self, Description};
 use crate::error::Error;
 use crate::layout::{
     ENTRY_VALUE, ENTRY_WORDS, HEADER_BASE, HEADER_EPOCH, HEADER_IN_PROGRESS, HEADER_VERSION, Kind, VERSION,
@@ -97,6 +98,21 @@ impl Segment {
         Ok(result)
     }
 
+    /// Publishes what the entries mean, for [`Catalogue::of`](crate::Catalogue::of); of the segment's own entries too. Once,
+    /// for all that will ever be registered: entries may come and go later.
+    pub fn describe(&mut self, descriptions: &[Description]) -> Result<(), Error> {
+        let all: Vec<Description> = catalogue::OWN.iter().chain(descriptions).cloned().collect();
+        self.register(|batch| {
+            for (path, texts) in catalogue::published(&all) {
+                let mut names = batch.names(&path, all.len())?;
+                for (at, text) in texts.iter().enumerate() {
+                    batch.set_name(&mut names, at, text)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Shows readers that the writer lives, and lets memory be used again whose grace period is over. To be called at
     /// least once a second.
     pub fn beat(&mut self) {
@@ -106,7 +122,6 @@ impl Segment {
         if let Some(own) = &mut self.own {
             own.heartbeat.add(1);
             own.heartbeat_at.set(monotonic_nanoseconds());
-            // The columns of VPP's heap statistics.
             let touched = (touched * WORD) as u64;
             for (column, value) in
                 [size, used, size - used, 0, touched, free_blocks as u64, 0].into_iter().enumerate()
@@ -169,7 +184,11 @@ impl Segment {
             batch.scalar("/sys/pid_start_ticks", identity.start_ticks)?;
             // A scalar, though newer VPPs have a gauge here: govpp's system statistics only read scalars.
             batch.scalar("/sys/num_worker_threads", options.workers as u64)?;
-            let mut memory = batch.simple_rows("/mem/stat segment", 1, 7, 7)?;
+            let mut memory = batch.simple_rows("/mem/stat segment", 1, MEMORY.len(), MEMORY.len())?;
+            let mut columns = batch.names("/mem/columns", MEMORY.len())?;
+            for (column, name) in MEMORY.iter().enumerate() {
+                batch.set_name(&mut columns, column, name)?;
+            }
             let memory = memory.take_row(0).ok_or(Error::Gone)?;
             Ok(Own { heartbeat, heartbeat_at, memory })
         })?;
@@ -240,6 +259,10 @@ impl Segment {
         Ok(block)
     }
 }
+
+/// The columns of VPP's heap statistics. Those without a name are 0 here, or no bytes: mapped bytes, the number of free
+/// blocks, releasable bytes.
+const MEMORY: [&str; 7] = ["total", "used", "free", "", "touched", "", ""];
 
 /// Where the places of removed entries appear.
 pub(crate) const EMPTY_FOLDER: &str = "/empty";
@@ -365,9 +388,9 @@ mod tests {
         assert!(matches!(refused, Err(Error::Duplicate { .. })));
         let after: Vec<_> = (0..HEADER_WORDS).map(|word| segment.area.load(word)).collect();
         assert_eq!(before, after);
-        assert_eq!(segment.slots.len(), 10 + 2, "new places stay, empty");
+        assert_eq!(segment.slots.len(), 11 + 2, "new places stay, empty");
         assert!(format!("{:?}", segment.slots).starts_with(image.trim_end_matches(']')));
-        assert!(segment.slots[10..].iter().all(|slot| slot.entry.is_none()));
+        assert!(segment.slots[11..].iter().all(|slot| slot.entry.is_none()));
         segment.register(|batch| batch.gauge("/gauge", 1)).unwrap();
     }
 

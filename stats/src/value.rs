@@ -11,8 +11,28 @@ pub struct Entry {
     pub name: String,
     /// What it holds.
     pub kind: Kind,
+    /// Where it leads, if it is a symlink.
+    pub link: Option<Link>,
     /// The epoch at which it was listed.
     pub(crate) epoch: u64,
+}
+
+/// Where a symlink leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The other entry's position in the directory.
+    pub target: u32,
+    /// The column.
+    pub column: u32,
+}
+
+/// How large a vector is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Rows.
+    pub rows: usize,
+    /// Columns of each row.
+    pub columns: usize,
 }
 
 /// Packets and their bytes.
@@ -38,6 +58,23 @@ impl Bins {
     pub fn upper(&self, bin: usize) -> Option<u64> {
         let exponent = u32::try_from(bin).ok()?.checked_add(self.min_exp)?.checked_add(1)?;
         if bin + 1 >= self.counts.len() { None } else { 1_u64.checked_shl(exponent).map(|end| end - 1) }
+    }
+
+    /// Rows of one histogram as one. They have the same bins; should they not, the least exponent is kept and what is
+    /// beyond the last bin goes there.
+    pub fn merged(rows: &[Bins]) -> Bins {
+        let counted = rows.iter().filter(|row| !row.counts.is_empty());
+        let Some(min_exp) = counted.clone().map(|row| row.min_exp).min() else { return Bins::default() };
+        let mut counts = vec![0_u64; counted.clone().map(|row| row.counts.len()).max().unwrap_or(0)];
+        let last = counts.len().saturating_sub(1);
+        for row in counted {
+            let shift = (row.min_exp - min_exp) as usize;
+            for (bin, count) in row.counts.iter().enumerate() {
+                let sum = &mut counts[bin.saturating_add(shift).min(last)];
+                *sum = sum.wrapping_add(*count);
+            }
+        }
+        Bins { min_exp, counts }
     }
 }
 
@@ -80,10 +117,8 @@ pub enum Value {
     Names(Vec<String>),
     /// One column of another entry.
     Symlink {
-        /// The other entry's position in the directory.
-        target: u32,
-        /// The column.
-        column: u32,
+        /// Where it leads.
+        link: Link,
         /// What is there: [`Value::Simple`] or [`Value::Combined`], with one column.
         value: Box<Value>,
     },
@@ -91,6 +126,39 @@ pub enum Value {
     Histogram(Vec<Bins>),
     /// The last records, by row.
     Ring(RingRecords),
+}
+
+impl Value {
+    /// The rows added up to one.
+    pub fn merged(&self) -> Value {
+        match self {
+            Value::Simple(rows) => Value::Simple(vec![add_rows(rows, |sum, count| sum.wrapping_add(count))]),
+            Value::Combined(rows) => Value::Combined(vec![add_rows(rows, Pair::plus)]),
+            Value::Histogram(rows) => Value::Histogram(vec![Bins::merged(rows)]),
+            Value::Symlink { link, value } => Value::Symlink { link: *link, value: Box::new(value.merged()) },
+            Value::Scalar(_) | Value::Gauge(_) | Value::Names(_) | Value::Ring(_) => self.clone(),
+        }
+    }
+}
+
+fn add_rows<T: Copy + Default>(rows: &[Vec<T>], add: impl Fn(T, T) -> T) -> Vec<T> {
+    let mut sums = vec![T::default(); rows.iter().map(Vec::len).max().unwrap_or(0)];
+    for row in rows {
+        for (sum, cell) in sums.iter_mut().zip(row) {
+            *sum = add(*sum, *cell);
+        }
+    }
+    sums
+}
+
+impl Pair {
+    /// Both counters added up.
+    pub fn plus(self, other: Pair) -> Pair {
+        Pair {
+            packets: self.packets.wrapping_add(other.packets),
+            bytes: self.bytes.wrapping_add(other.bytes),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -108,5 +176,27 @@ mod tests {
         assert_eq!(wide.upper(0), None);
         assert_eq!(Bins { min_exp: 62, counts: vec![0; 3] }.upper(0), Some((1 << 63) - 1));
         assert_eq!(Bins { min_exp: 63, counts: vec![0; 3] }.upper(0), None);
+    }
+
+    #[test]
+    fn rows_add_up() {
+        let simple = Value::Simple(vec![vec![1, 2], vec![10, 20, 30], vec![]]);
+        assert_eq!(simple.merged(), Value::Simple(vec![vec![11, 22, 30]]));
+        let pair = |packets, bytes| Pair { packets, bytes };
+        let link = Link { target: 3, column: 1 };
+        let combined = Box::new(Value::Combined(vec![vec![pair(1, 60)], vec![pair(2, 120)]]));
+        let sum = Box::new(Value::Combined(vec![vec![pair(3, 180)]]));
+        assert_eq!(Value::Symlink { link, value: combined }.merged(), Value::Symlink { link, value: sum });
+        assert_eq!(Value::Gauge(5).merged(), Value::Gauge(5));
+    }
+
+    #[test]
+    fn histograms_of_other_bins_add_up_where_they_overlap() {
+        let bins = |min_exp, counts: &[u64]| Bins { min_exp, counts: counts.to_vec() };
+        assert_eq!(Bins::merged(&[]), Bins::default());
+        assert_eq!(Bins::merged(&[bins(2, &[1, 2]), bins(2, &[10, 20])]), bins(2, &[11, 22]));
+        assert_eq!(Bins::merged(&[bins(2, &[1, 2, 3]), bins(4, &[10, 20])]), bins(2, &[1, 2, 33]));
+        assert_eq!(Bins::merged(&[Bins::default(), bins(u32::MAX, &[1])]), bins(u32::MAX, &[1]));
+        assert_eq!(Bins::merged(&[bins(0, &[1]), bins(u32::MAX, &[1])]), bins(0, &[2]));
     }
 }

@@ -288,7 +288,7 @@ fn check(snapshot: &Snapshot) {
             _ => None,
         });
         let link = values.iter().find_map(|(_, value)| match value {
-            Value::Symlink { column, .. } => Some(*column as usize),
+            Value::Symlink { link, .. } => Some(link.column as usize),
             _ => None,
         });
         assert!(link < columns, "group {group}: a link to column {link:?} of {columns:?}");

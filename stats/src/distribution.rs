@@ -1,0 +1,188 @@
+//! Histograms as readers use them: counts between bounds, added up, subtracted, and asked for quantiles.
+
+use std::sync::Arc;
+
+use crate::value::Bins;
+
+/// The bins of a matrix of histograms: what the columns of each object are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    upper: Arc<[u64]>,
+    has_sum: bool,
+}
+
+/// The name of the bin without an upper bound.
+const INFINITE: &str = "+Inf";
+/// The name of the column with the sum of what was counted.
+const SUM: &str = "sum";
+
+impl Bounds {
+    /// Bins as a name vector names them: upper bounds, `+Inf`, and perhaps `sum`. `None` if these are no such names.
+    pub fn of_names(names: &[String]) -> Option<Bounds> {
+        let (bounds, has_sum) = match names {
+            [bounds @ .., infinite, sum] if infinite == INFINITE && sum == SUM => (bounds, true),
+            [bounds @ .., infinite] if infinite == INFINITE => (bounds, false),
+            _ => return None,
+        };
+        let upper: Vec<u64> = bounds.iter().map(|bound| bound.parse().ok()).collect::<Option<_>>()?;
+        upper.is_sorted_by(|a, b| a < b).then(|| Bounds { upper: upper.into(), has_sum })
+    }
+
+    /// The names for such bins, with a column for the sum.
+    pub fn names(upper: &[u64]) -> Vec<String> {
+        upper.iter().map(u64::to_string).chain([INFINITE.to_owned(), SUM.to_owned()]).collect()
+    }
+
+    /// Inclusive upper bounds; one more bin, without a bound, follows.
+    pub fn upper(&self) -> &[u64] {
+        &self.upper
+    }
+
+    /// Columns of an object.
+    pub fn width(&self) -> usize {
+        self.upper.len() + 1 + usize::from(self.has_sum)
+    }
+
+    /// The distribution that an object's columns hold. Missing ones are 0.
+    pub fn distribution(&self, cells: &[u64]) -> Distribution {
+        let mut counts = vec![0; self.upper.len() + 1];
+        for (count, cell) in counts.iter_mut().zip(cells) {
+            *count = *cell;
+        }
+        let sum = self.has_sum.then(|| cells.get(counts.len()).copied().unwrap_or(0));
+        Distribution { upper: Arc::clone(&self.upper), counts, sum }
+    }
+}
+
+/// How values are distributed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distribution {
+    upper: Arc<[u64]>,
+    counts: Vec<u64>,
+    sum: Option<u64>,
+}
+
+impl From<&Bins> for Distribution {
+    fn from(bins: &Bins) -> Distribution {
+        let upper: Vec<u64> = (0..bins.counts.len()).map_while(|bin| bins.upper(bin)).collect();
+        let mut counts = vec![0_u64; upper.len() + 1];
+        for (bin, count) in bins.counts.iter().enumerate() {
+            // Bins that begin beyond all 64-bit numbers have no bound either.
+            let sum = &mut counts[bin.min(upper.len())];
+            *sum = sum.wrapping_add(*count);
+        }
+        Distribution { upper: upper.into(), counts, sum: None }
+    }
+}
+
+impl Distribution {
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, count| sum.wrapping_add(*count))
+    }
+
+    /// Their sum, if it is known.
+    pub fn sum(&self) -> Option<u64> {
+        self.sum
+    }
+
+    /// Inclusive upper bounds and counts of the bins; the last one has no bound.
+    pub fn bins(&self) -> impl Iterator<Item = (Option<u64>, u64)> + '_ {
+        let bounds = self.upper.iter().copied().map(Some).chain([None]);
+        bounds.zip(self.counts.iter().copied())
+    }
+
+    /// The value that a part `q` (0 to 1) of the values does not exceed, taking those of a bin as evenly spread over it;
+    /// `None` without values. In the last bin, which has no end, it is the bound at which that begins.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let wanted = q.clamp(0.0, 1.0) * count as f64;
+        let (mut below, mut lower) = (0_u64, 0_u64);
+        for (upper, here) in self.bins() {
+            let upto = below.saturating_add(here);
+            if here > 0 && upto as f64 >= wanted {
+                let Some(upper) = upper else { break };
+                let share = ((wanted - below as f64) / here as f64).clamp(0.0, 1.0);
+                return Some(lower as f64 + share * (upper - lower) as f64);
+            }
+            below = upto;
+            lower = upper.unwrap_or(lower);
+        }
+        Some(lower as f64)
+    }
+
+    /// The bound of the highest bin with a value in it; `None` without values, or if that bin has no bound.
+    pub fn highest(&self) -> Option<u64> {
+        self.bins().filter(|(_, count)| *count > 0).last()?.0
+    }
+
+    /// Adds another distribution over the same bounds; one over others has its bins added where their upper bounds are.
+    pub fn merge(&mut self, other: &Distribution) {
+        for (bound, count) in other.bins() {
+            let bin = bound.map_or(self.upper.len(), |bound| self.upper.partition_point(|own| *own < bound));
+            self.counts[bin] = self.counts[bin].wrapping_add(count);
+        }
+        self.sum = self.sum.zip(other.sum).map(|(own, other)| own.wrapping_add(other));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds() -> Bounds {
+        Bounds::of_names(&Bounds::names(&[10, 20, 40])).unwrap()
+    }
+
+    #[test]
+    fn bounds_are_names() {
+        assert_eq!((bounds().upper(), bounds().width()), (&[10, 20, 40][..], 5));
+        let of =
+            |names: &[&str]| Bounds::of_names(&names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["5", "+Inf"]).unwrap().width(), 2);
+        for wrong in
+            [&["5", "sum"][..], &[], &["+Inf", "5"], &["6", "5", "+Inf"], &["5", "5", "+Inf"], &["x", "+Inf"]]
+        {
+            assert_eq!(of(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn quantiles_lie_in_their_bins() {
+        let all = bounds().distribution(&[0, 10, 10, 0, 500]);
+        assert_eq!((all.count(), all.sum(), all.highest()), (20, Some(500), Some(40)));
+        assert_eq!(all.quantile(0.0), Some(10.0));
+        assert_eq!(all.quantile(0.25), Some(15.0));
+        assert_eq!(all.quantile(0.5), Some(20.0));
+        assert_eq!(all.quantile(0.75), Some(30.0));
+        assert_eq!(all.quantile(1.0), Some(40.0));
+        assert_eq!(all.quantile(f64::NAN).map(|it| it.is_nan()), Some(false));
+        let beyond = bounds().distribution(&[1, 0, 0, 9]);
+        assert_eq!((beyond.quantile(0.5), beyond.highest(), beyond.sum()), (Some(40.0), None, Some(0)));
+        assert_eq!(bounds().distribution(&[]).quantile(0.5), None);
+    }
+
+    #[test]
+    fn distributions_add_up() {
+        let mut sum = bounds().distribution(&[1, 2, 3, 4, 5]);
+        sum.merge(&bounds().distribution(&[10, 20, 30, 40, 50]));
+        assert_eq!(sum, bounds().distribution(&[11, 22, 33, 44, 55]));
+        let other = Bounds::of_names(&["15".to_owned(), "+Inf".to_owned()]).unwrap();
+        sum.merge(&other.distribution(&[100, 1000]));
+        assert_eq!(sum.bins().map(|(_, count)| count).collect::<Vec<_>>(), [11, 122, 33, 1044]);
+        assert_eq!(sum.sum(), None, "one of them has no sum");
+    }
+
+    #[test]
+    fn powers_of_two_are_bounds_too() {
+        let bins = Bins { min_exp: 2, counts: vec![1, 2, 3] };
+        let all = Distribution::from(&bins);
+        assert_eq!(all.bins().collect::<Vec<_>>(), [(Some(7), 1), (Some(15), 2), (None, 3)]);
+        let far = Distribution::from(&Bins { min_exp: 62, counts: vec![1, 2, 3] });
+        assert_eq!(far.bins().collect::<Vec<_>>(), [(Some((1 << 63) - 1), 1), (None, 5)]);
+        assert_eq!(Distribution::from(&Bins::default()).count(), 0);
+    }
+}

@@ -1,0 +1,215 @@
+//! Values again and again, what changed between, and what becomes of them when the writer goes away or starts again.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::catalogue::Catalogue;
+use crate::connection::Connection;
+use crate::error::ReadError;
+use crate::reader::{Liveness, Snapshot};
+use crate::value::Entry;
+
+/// A reader that goes on across restarts of the writer. It connects when it is first asked, and again whenever the socket
+/// was made anew.
+pub struct Subscription {
+    path: PathBuf,
+    wanted: Box<dyn Fn(&Entry) -> bool + Send>,
+    connected: Option<Connected>,
+}
+
+struct Connected {
+    connection: Connection,
+    /// What the paths mean, at the epoch of the last reading.
+    catalogue: Arc<Catalogue>,
+    catalogue_epoch: u64,
+    last: Option<(Instant, Arc<Snapshot>)>,
+}
+
+/// What a subscription found.
+#[derive(Debug)]
+pub enum Update {
+    /// Values.
+    Values(Reading),
+    /// None, and why.
+    Absent(Absence),
+}
+
+/// Values, and what changed since the values before.
+#[derive(Debug)]
+pub struct Reading {
+    /// What there is now.
+    pub now: Arc<Snapshot>,
+    /// What was counted since the update before; `None` for the first reading of a writer.
+    pub change: Option<Change>,
+    /// What the paths mean.
+    pub catalogue: Arc<Catalogue>,
+    /// What is known of the writer, which may be [stuck](Liveness::Stuck).
+    pub writer: Liveness,
+}
+
+/// What was counted between two readings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Differences of counters; gauges as they are.
+    pub values: Snapshot,
+    /// The time between.
+    pub elapsed: Duration,
+}
+
+impl Change {
+    /// A difference as a number a second.
+    pub fn per_second(&self, difference: u64) -> f64 {
+        difference as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+}
+
+/// Why there are no values.
+#[derive(Debug)]
+pub enum Absence {
+    /// The segment cannot be had, or not be read.
+    Unreadable(ReadError),
+    /// Its writer is dead: what the segment holds is history.
+    Dead {
+        /// The process that there was.
+        pid: u64,
+        /// Since its last beat.
+        age: Duration,
+    },
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connected = self.connected.as_ref().map(|connected| &connected.connection);
+        f.debug_struct("Subscription").field("path", &self.path).field("connected", &connected).finish()
+    }
+}
+
+impl Subscription {
+    /// Subscribes to the entries that are wanted, of the segment that is served at `path`, now or some day.
+    pub fn new(path: impl AsRef<Path>, wanted: impl Fn(&Entry) -> bool + Send + 'static) -> Subscription {
+        Subscription { path: path.as_ref().to_owned(), wanted: Box::new(wanted), connected: None }
+    }
+
+    /// Subscribes to other entries. What was read before of those that are still wanted goes on.
+    pub fn want(&mut self, wanted: impl Fn(&Entry) -> bool + Send + 'static) {
+        self.wanted = Box::new(wanted);
+    }
+
+    /// The values now. Never waits for a writer; at most for a second where a server does not answer.
+    pub fn update(&mut self) -> Update {
+        if self.connected.as_ref().is_some_and(|connected| connected.connection.is_replaced()) {
+            self.connected = None;
+        }
+        match self.read() {
+            Ok(reading) => Update::Values(reading),
+            Err(absence) => {
+                // The next update may find it at rest: a writer that is busy is no other writer.
+                if !matches!(absence, Absence::Unreadable(ReadError::Busy { .. } | ReadError::Locked)) {
+                    self.connected = None;
+                }
+                Update::Absent(absence)
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Reading, Absence> {
+        let connected = match &mut self.connected {
+            Some(connected) => connected,
+            none => none.insert(Connected::new(&self.path).map_err(Absence::Unreadable)?),
+        };
+        let writer = connected.connection.reader().liveness().map_err(Absence::Unreadable)?;
+        if let Liveness::Dead { pid, age } = writer {
+            return Err(Absence::Dead { pid, age });
+        }
+        connected.read(&self.wanted, writer).map_err(Absence::Unreadable)
+    }
+}
+
+impl Connected {
+    fn new(path: &Path) -> Result<Connected, ReadError> {
+        let connection = Connection::connect(path)?;
+        let catalogue_epoch = connection.reader().epoch();
+        let catalogue = Arc::new(Catalogue::of(connection.reader())?);
+        Ok(Connected { connection, catalogue, catalogue_epoch, last: None })
+    }
+
+    fn read(&mut self, wanted: impl Fn(&Entry) -> bool, writer: Liveness) -> Result<Reading, ReadError> {
+        let reader = self.connection.reader();
+        let now = Arc::new(reader.snapshot(wanted)?);
+        let at = Instant::now();
+        if now.epoch != self.catalogue_epoch {
+            self.catalogue = Arc::new(Catalogue::of(reader)?);
+            self.catalogue_epoch = now.epoch;
+        }
+        let change = self.last.as_ref().map(|(before, earlier)| Change {
+            values: now.since(earlier, &self.catalogue),
+            elapsed: at.duration_since(*before),
+        });
+        self.last = Some((at, Arc::clone(&now)));
+        Ok(Reading { now, change, catalogue: Arc::clone(&self.catalogue), writer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Description, Options, Pair, Segment, Server, Value};
+
+    fn value(snapshot: &Snapshot, path: &str) -> Option<Value> {
+        snapshot.values.iter().find(|(entry, _)| entry.name == path).map(|(_, value)| value.clone())
+    }
+
+    fn reading(subscription: &mut Subscription) -> Reading {
+        match subscription.update() {
+            Update::Values(reading) => reading,
+            absent => panic!("{absent:?}"),
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the system")]
+    fn goes_on_over_growth_restarts_and_absence() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.sock");
+        let mut subscription = Subscription::new(&path, |entry| entry.name.starts_with("/if/"));
+        let absent = subscription.update();
+        assert!(
+            matches!(absent, Update::Absent(Absence::Unreadable(ReadError::Connect { .. }))),
+            "{absent:?}"
+        );
+
+        let writer = || {
+            let mut segment = Segment::create(Options::default()).unwrap();
+            segment.describe(&[Description::combined("/if/rx", "interface=/if/names", "received")]).unwrap();
+            let rx = segment.register(|batch| batch.combined("/if/rx", 1, 4)).unwrap();
+            let server = Server::start(&path, None, &segment).unwrap();
+            (segment, rx, server)
+        };
+        let (mut segment, mut rx, server) = writer();
+        let mut row = rx.take_row(1).unwrap();
+        row.add(0, 1, 60);
+        let first = reading(&mut subscription);
+        assert_eq!((first.change, first.writer), (None, Liveness::Live));
+        assert_eq!(&*first.catalogue.describe("/if/rx").unwrap().description.help, "received");
+        row.add(0, 2, 120);
+        segment.register(|batch| batch.grow_combined(&mut rx, 2)).unwrap();
+        row.add(1, 5, 300);
+        let second = reading(&mut subscription);
+        let change = second.change.unwrap();
+        let pair = |packets, bytes| Pair { packets, bytes };
+        let counted = vec![vec![pair(0, 0); 2], vec![pair(2, 120), pair(5, 300)]];
+        assert_eq!(value(&change.values, "/if/rx"), Some(Value::Combined(counted)));
+        assert!(change.per_second(2) > 0.0);
+
+        drop((server, segment, row, rx));
+        assert!(matches!(subscription.update(), Update::Absent(_)), "its socket is gone");
+        let (_segment, mut rx, _server) = writer();
+        rx.take_row(1).unwrap().add(0, 1, 60);
+        let again = reading(&mut subscription);
+        assert_eq!(again.change, None, "another writer's counters begin anew");
+        let rows = vec![vec![pair(0, 0)], vec![pair(1, 60)]];
+        assert_eq!(value(&again.now, "/if/rx"), Some(Value::Combined(rows)));
+    }
+}
