@@ -107,7 +107,7 @@ impl MemoryRouter {
             seed: 0x77_65_69_72,
         };
         let graph = Graph::new(&shape, &mut bench, FramePool::new(frames.clone(), pool))?;
-        counters.grow_combined("/net/route/to", routes as usize + 1)?;
+        counters.grow_combined(&weir_graph::nodes::ip4_lookup::ROUTE_COUNTERS, routes as usize + 1)?;
         let mut waiting = std::collections::VecDeque::with_capacity(RING);
         for id in ids {
             match frames.packet(id, usize::from(frames.headroom()), LENGTH, 0) {

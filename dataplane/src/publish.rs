@@ -11,25 +11,76 @@ use weir_graph::{
     fib::RouteIndex,
     node::Forget,
     nodes::{
+        drop::DROPS,
+        ethernet_input::{IP4, RX},
         ip4_lookup::{ROUTE_CAPACITY, ROUTE_COUNTERS},
         ip4_rewrite::{ADJACENCY_CAPACITY, ADJACENCY_COUNTERS},
     },
     ports::MAX_PORTS,
 };
-use weir_stats::{Error, Names, Reader, Scalar, Simple, SimpleRow, Value};
+use weir_stats::{Description, Error, Names, Reader, Rows, Scalar, Simple, SimpleRow, Value};
 use weir_xdp::{OwnAddresses, Redirect, Verdict};
 
 use crate::{
     forwarding::Observer,
     port::af_xdp::SocketMonitor,
-    worker::{FRAME_COLUMNS, FRAMES, LOOPS},
+    worker::{FRAME_COLUMNS, FRAMES, LOOPS, TX},
 };
 
-/// Per-port vectors that the control thread counts in row 0, and their links' last component.
-const KERNEL_COUNTED: [&str; 5] =
-    ["/if/punt", "/if/rx-miss", "/if/rx-no-buf", "/if/rx-error", "/if/tx-error"];
+/// Per-port vectors that the control thread counts in row 0.
+static KERNEL_COUNTED: [Description; 5] = [
+    kernel_counted("/if/punt", "passed to the kernel by the XDP program"),
+    kernel_counted("/if/rx-miss", "lost: the receive ring was full"),
+    kernel_counted("/if/rx-no-buf", "lost: there was no frame to receive into"),
+    kernel_counted("/if/rx-error", "lost: too large for a frame"),
+    kernel_counted("/if/tx-error", "descriptors that the kernel refused to send"),
+];
+
+const fn kernel_counted(path: &'static str, help: &'static str) -> Description {
+    Description::simple(path, "packets", "interface=/if/names", help).counted_by(Rows::Control)
+}
+
 /// Per-port vectors that workers count.
-const WORKER_COUNTED: [&str; 4] = ["/if/rx", "/if/tx", "/if/drops", "/if/ip4"];
+const WORKER_COUNTED: [&Description; 4] = [&RX, &TX, &DROPS, &IP4];
+
+/// What is registered here besides vectors with rows of the workers.
+const DECLARED: [Description; 14] = [
+    Description::names("/if/names", "ports, in the order of the config"),
+    Description::link("/interfaces/{interface}/{counter}", "packets", "the port's column of /if/{counter}"),
+    Description::simple(
+        "/xdp/{verdict}",
+        "packets",
+        "interface=/if/names",
+        "what the XDP program decided: the packets are weir's (redirected), or the kernel's and why",
+    )
+    .counted_by(Rows::Cpus),
+    Description::names("/net/route/names", "the route's prefix; empty where the index is not in use"),
+    Description::names("/net/adjacency/names", "the next hop: 10.0.0.2 dev eth1"),
+    Description::names("/workers/frame-columns", "columns of /workers/frames"),
+    Description::simple(
+        "/sys/vector_rate_per_worker",
+        "",
+        "thread",
+        "packets a node call, over the last second",
+    )
+    .as_gauge()
+    .counted_by(Rows::Single),
+    Description::simple(
+        "/sys/loops_per_worker",
+        "",
+        "thread",
+        "turns of the thread's loop in the last second",
+    )
+    .as_gauge()
+    .counted_by(Rows::Single),
+    Description::gauge("/sys/vector_rate", "", "packets a node call, over the last second"),
+    Description::gauge("/sys/input_rate", "", "packets received a second, over the last second"),
+    Description::scalar("/sys/last_update", "seconds", "from weir's start to the last update of rates")
+        .as_gauge(),
+    Description::gauge("/buffer-pools/{pool}/cached", "frames", "free, in the workers' pools"),
+    Description::gauge("/buffer-pools/{pool}/used", "frames", "with packets in them"),
+    Description::gauge("/buffer-pools/{pool}/available", "frames", "in fill and receive rings"),
+];
 
 /// The control thread's side of the segment.
 pub struct Publisher {
@@ -79,13 +130,13 @@ impl Publisher {
         let ports = devices.len();
         let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1);
         let mut kernel_counted = Vec::new();
-        for path in KERNEL_COUNTED {
-            kernel_counted.push(counters.simple_row(path, ports, MAX_PORTS, 0)?);
+        for vector in &KERNEL_COUNTED {
+            kernel_counted.push(counters.simple_row(vector, ports, MAX_PORTS, 0)?);
         }
         let mut links = Vec::new();
-        for path in WORKER_COUNTED.iter().chain(&KERNEL_COUNTED) {
-            let Some(target) = counters.id(path) else { continue };
-            let leaf = path.trim_start_matches("/if/");
+        for vector in WORKER_COUNTED.into_iter().chain(&KERNEL_COUNTED) {
+            let Some(target) = counters.id(vector) else { continue };
+            let leaf = vector.path.trim_start_matches("/if/");
             for (column, device) in devices.iter().enumerate() {
                 links.push((format!("/interfaces/{}/{leaf}", device.replace('/', "_")), target, column));
             }
@@ -138,6 +189,8 @@ impl Publisher {
         let verdicts =
             verdicts.into_iter().map(|mut vector| (0..cpus).filter_map(|cpu| vector.take_row(cpu)).collect());
         let verdicts = verdicts.collect();
+        counters.declare(&DECLARED);
+        counters.describe()?;
         let reader = Reader::of(counters.segment()).map_err(|error| Error::Shape {
             path: error.to_string(),
             reason: "the segment can't be read back",
@@ -184,8 +237,8 @@ impl Publisher {
         };
         self.route_columns = columns(&self.route_names, self.route_columns);
         self.adjacency_columns = columns(&self.adjacency_names, self.adjacency_columns);
-        self.counters.grow_combined(ROUTE_COUNTERS, self.route_columns)?;
-        self.counters.grow_combined(ADJACENCY_COUNTERS, self.adjacency_columns)?;
+        self.counters.grow_combined(&ROUTE_COUNTERS, self.route_columns)?;
+        self.counters.grow_combined(&ADJACENCY_COUNTERS, self.adjacency_columns)?;
         let (routes, adjacencies) = (&mut self.routes, &mut self.adjacencies);
         let (route_names, adjacency_names) = (&mut self.route_names, &mut self.adjacency_names);
         self.counters.segment().register(|batch| {
@@ -207,7 +260,7 @@ impl Publisher {
     /// Packets that each adjacency has forwarded so far, over all workers.
     pub fn adjacency_packets(&self) -> Vec<u64> {
         let mut sums = Vec::new();
-        if let Some(Value::Combined(rows)) = self.value(ADJACENCY_COUNTERS) {
+        if let Some(Value::Combined(rows)) = self.value(&ADJACENCY_COUNTERS.path) {
             for row in rows {
                 sums.resize(sums.len().max(row.len()), 0);
                 for (sum, pair) in sums.iter_mut().zip(row) {
@@ -271,7 +324,7 @@ impl Publisher {
             received: sums(self.value("/if/rx")).iter().sum(),
             vectors: sums(self.value("/sys/node/vectors")),
             calls: sums(self.value("/sys/node/calls")),
-            loops: sums(self.value(LOOPS)),
+            loops: sums(self.value(&LOOPS.path)),
         };
         if let Some(last) = &self.last {
             let micros = now.at.duration_since(last.at).as_micros().max(1) as u64;
@@ -294,7 +347,7 @@ impl Publisher {
         }
         self.last = Some(now);
         self.gauges.last_update.set(self.gauges.started.elapsed().as_secs());
-        if let Some(Value::Simple(rows)) = self.value(FRAMES) {
+        if let Some(Value::Simple(rows)) = self.value(&FRAMES.path) {
             let column = |column: usize| rows.iter().filter_map(|row| row.get(column)).sum::<u64>();
             let [free, receive, total] = [column(0), column(1), column(4)];
             self.gauges.pool_cached.set(free);

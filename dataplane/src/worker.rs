@@ -17,7 +17,7 @@ use weir_graph::{
     quiescence::QuiescentReader,
     trace::{TraceOrder, TraceRecord},
 };
-use weir_stats::{CombinedRow, SimpleRow};
+use weir_stats::{CombinedRow, Description, SimpleRow};
 
 use crate::{config::Idle, port::Port};
 
@@ -71,12 +71,23 @@ const REFRESH: u32 = 64;
 
 /// Columns of `/workers/frames`, which `/workers/frame-columns` names.
 pub const FRAME_COLUMNS: [&str; 5] = ["free", "receive", "transmit", "held", "total"];
-/// Path of the frames' whereabouts by worker.
-pub const FRAMES: &str = "/workers/frames";
-/// Path of the turns of each worker's loop.
-pub const LOOPS: &str = "/workers/loops";
-/// Path of the sleeps of each worker.
-pub const SLEEPS: &str = "/workers/sleeps";
+/// Where each worker's frames are.
+pub static FRAMES: Description = Description::simple(
+    "/workers/frames",
+    "frames",
+    "state=/workers/frame-columns",
+    "where the worker's frames are: free, in fill and receive rings, in transmit rings, held in its graph; and their total",
+)
+.as_gauge();
+/// Turns of each worker's loop.
+pub static LOOPS: Description =
+    Description::simple("/workers/loops", "loops", "", "turns of the worker's loop");
+/// Sleeps of each worker.
+pub static SLEEPS: Description =
+    Description::simple("/workers/sleeps", "sleeps", "", "times that the worker slept for want of packets");
+/// Packets by the port that they go out by.
+pub static TX: Description =
+    Description::combined("/if/tx", "interface=/if/names", "taken by the port's transmit ring");
 
 /// The thread's state.
 pub struct Worker {
@@ -139,10 +150,10 @@ impl Worker {
         let columns = FRAME_COLUMNS.len();
         let worker = Worker {
             transmit,
-            tx: counters.combined_row("/if/tx", count, MAX_PORTS, row)?,
-            frames: counters.simple_row(FRAMES, columns, columns, row)?,
-            loops: counters.simple_row(LOOPS, 1, 1, row)?,
-            sleeps: counters.simple_row(SLEEPS, 1, 1, row)?,
+            tx: counters.combined_row(&TX, count, MAX_PORTS, row)?,
+            frames: counters.simple_row(&FRAMES, columns, columns, row)?,
+            loops: counters.simple_row(&LOOPS, 1, 1, row)?,
+            sleeps: counters.simple_row(&SLEEPS, 1, 1, row)?,
             ring_full: reason("ring-full"),
             port_down: reason("port-down"),
             graph,
@@ -421,7 +432,7 @@ mod tests {
         /// Turns until there is nothing to do, and checks the books.
         fn settle(&mut self) {
             while self.worker.turn().busy {}
-            let frames = self.row(FRAMES);
+            let frames = self.row(&FRAMES.path);
             assert_eq!(frames[..4].iter().sum::<u64>(), FRAMES_OF_ALL as u64, "{frames:?}");
             let sum = |path: &str| self.row(path).iter().sum::<u64>();
             let came = sum("/if/rx") + sum("/sys/node/created");
@@ -476,7 +487,7 @@ mod tests {
         assert_eq!(bench.drops("tx", "port-down"), 1);
         bench.wires[1].stall(false);
         bench.settle();
-        assert_eq!(bench.row(FRAMES)[2], 0, "all have come back");
+        assert_eq!(bench.row(&FRAMES.path)[2], 0, "all have come back");
     }
 
     #[test]
@@ -488,7 +499,7 @@ mod tests {
         std::thread::spawn(move || worker.run()).join().unwrap();
         assert_eq!(wires[1].take().len(), 1, "what had come was sent");
         assert!(!handle.send(Message::Stop), "nobody is there any more");
-        let entry = reader.find(FRAMES).unwrap().unwrap();
+        let entry = reader.find(&FRAMES.path).unwrap().unwrap();
         let Value::Simple(rows) = reader.read(&entry).unwrap() else { panic!() };
         assert_eq!((rows[1][2], rows[1][3]), (0, 0));
     }

@@ -1,20 +1,22 @@
-//! The graph's vectors in the segment: found by path, registered by the first who asks, one row for each worker.
+//! What weir counts in the segment: vectors found by path, registered by the first who asks, one row for each worker; and
+//! what they mean. A vector cannot be had without its [`Description`], which stands beside the code that counts.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use weir_stats::{Combined, CombinedRow, EntryId, Error, Segment, Simple, SimpleRow};
+use weir_stats::{Combined, CombinedRow, Description, EntryId, Error, Segment, Simple, SimpleRow};
 
 /// The segment, and the handles of what has been registered in it.
 pub struct Counters {
     segment: Segment,
     simple: BTreeMap<&'static str, Simple>,
     combined: BTreeMap<&'static str, Combined>,
+    descriptions: Vec<Description>,
 }
 
 impl Counters {
     /// Wraps a segment.
     pub fn new(segment: Segment) -> Counters {
-        Counters { segment, simple: BTreeMap::new(), combined: BTreeMap::new() }
+        Counters { segment, simple: BTreeMap::new(), combined: BTreeMap::new(), descriptions: Vec::new() }
     }
 
     /// The segment itself.
@@ -22,74 +24,91 @@ impl Counters {
         &mut self.segment
     }
 
-    /// Row `row` of the simple vector at `path`, which is registered with these columns if it is not there yet.
+    /// Says what entries mean that are not registered here.
+    pub fn declare(&mut self, descriptions: &[Description]) {
+        self.descriptions.extend_from_slice(descriptions);
+    }
+
+    /// Publishes what everything means. Once, when all is registered or declared.
+    pub fn describe(&mut self) -> Result<(), Error> {
+        self.segment.describe(&self.descriptions)
+    }
+
+    /// Row `row` of a simple vector, which is registered with these columns if it is not there yet.
     pub fn simple_row(
         &mut self,
-        path: &'static str,
+        vector: &'static Description,
         columns: usize,
         capacity: usize,
         row: usize,
     ) -> Result<SimpleRow, Error> {
-        self.simple(path, columns, capacity)?.take_row(row).ok_or_else(|| taken(path))
+        self.simple(vector, columns, capacity)?.take_row(row).ok_or_else(|| taken(vector))
     }
 
-    /// Row `row` of the combined vector at `path`, which is registered with these columns if it is not there yet.
+    /// Row `row` of a combined vector, which is registered with these columns if it is not there yet.
     pub fn combined_row(
         &mut self,
-        path: &'static str,
+        vector: &'static Description,
         columns: usize,
         capacity: usize,
         row: usize,
     ) -> Result<CombinedRow, Error> {
-        self.combined(path, columns, capacity)?.take_row(row).ok_or_else(|| taken(path))
+        self.combined(vector, columns, capacity)?.take_row(row).ok_or_else(|| taken(vector))
     }
 
-    /// The simple vector at `path`, registered if need be.
+    /// A simple vector, registered if need be.
     pub fn simple(
         &mut self,
-        path: &'static str,
+        vector: &'static Description,
         columns: usize,
         capacity: usize,
     ) -> Result<&mut Simple, Error> {
+        let path = &*vector.path;
         match self.simple.entry(path) {
             Entry::Occupied(found) => Ok(found.into_mut()),
             Entry::Vacant(place) => {
+                self.descriptions.push(vector.clone());
                 Ok(place.insert(self.segment.register(|batch| batch.simple(path, columns, capacity))?))
             }
         }
     }
 
-    /// The combined vector at `path`, registered if need be.
+    /// A combined vector, registered if need be.
     pub fn combined(
         &mut self,
-        path: &'static str,
+        vector: &'static Description,
         columns: usize,
         capacity: usize,
     ) -> Result<&mut Combined, Error> {
+        let path = &*vector.path;
         match self.combined.entry(path) {
             Entry::Occupied(found) => Ok(found.into_mut()),
             Entry::Vacant(place) => {
+                self.descriptions.push(vector.clone());
                 Ok(place.insert(self.segment.register(|batch| batch.combined(path, columns, capacity))?))
             }
         }
     }
 
-    /// Makes `columns` columns of the combined vector at `path` visible; it must be registered.
-    pub fn grow_combined(&mut self, path: &str, columns: usize) -> Result<(), Error> {
-        let Some(vector) = self.combined.get_mut(path) else {
+    /// Makes `columns` columns of a combined vector visible; it must be registered.
+    pub fn grow_combined(&mut self, vector: &Description, columns: usize) -> Result<(), Error> {
+        let Some(vector) = self.combined.get_mut(&*vector.path) else {
             return Ok(());
         };
         self.segment.register(|batch| batch.grow_combined(vector, columns))
     }
 
     /// The directory entry of a registered vector, as the target of symlinks.
-    pub fn id(&self, path: &str) -> Option<EntryId> {
-        let simple = self.simple.get(path).map(Simple::id);
-        simple.or_else(|| self.combined.get(path).map(Combined::id))
+    pub fn id(&self, vector: &Description) -> Option<EntryId> {
+        let simple = self.simple.get(&*vector.path).map(Simple::id);
+        simple.or_else(|| self.combined.get(&*vector.path).map(Combined::id))
     }
 }
 
 /// Each row has one writer: asking for it twice is a mistake in the graph's assembly.
-fn taken(path: &str) -> Error {
-    Error::Shape { path: path.to_owned(), reason: "this row is not there, or has a writer already" }
+fn taken(vector: &Description) -> Error {
+    Error::Shape {
+        path: vector.path.clone().into_owned(),
+        reason: "this row is not there, or has a writer already",
+    }
 }

@@ -18,7 +18,7 @@
 
 use std::sync::Arc;
 
-use weir_stats::{Error, SimpleRow};
+use weir_stats::{Description, Error, SimpleRow};
 
 use crate::{
     clock,
@@ -129,20 +129,21 @@ impl Shape {
     pub fn register(&self, counters: &mut Counters) -> Result<(), Error> {
         let nodes = self.registrations.len();
         let mut links = Vec::new();
-        for (path, leaf) in NODE_VECTORS {
-            let target = counters.simple(path, nodes, nodes)?.id();
+        for (vector, leaf) in &NODE_VECTORS {
+            let target = counters.simple(vector, nodes, nodes)?.id();
             for (column, node) in self.registrations.iter().enumerate() {
                 links.push((format!("/nodes/{}/{leaf}", node.name), target, column));
             }
         }
-        let target = counters.simple(ERRORS, self.reasons().count(), self.reasons().count())?.id();
+        let target = counters.simple(&ERRORS, self.reasons().count(), self.reasons().count())?.id();
         for (column, (node, reason)) in self.reasons().enumerate() {
             links.push((format!("/err/{node}/{reason}"), target, column));
         }
-        let target = counters.simple(EVENTS, self.events().count(), self.events().count())?.id();
+        let target = counters.simple(&EVENTS, self.events().count(), self.events().count())?.id();
         for (column, (node, event)) in self.events().enumerate() {
             links.push((format!("/events/{node}/{event}"), target, column));
         }
+        counters.declare(&DECLARED);
         counters.segment().register(|batch| {
             let mut names = batch.names("/sys/node/names", nodes)?;
             for (column, node) in self.registrations.iter().enumerate() {
@@ -157,17 +158,46 @@ impl Shape {
 }
 
 /// Backing vector of all drop reasons, as in VPP.
-pub(crate) const ERRORS: &str = "/node/errors";
+pub(crate) static ERRORS: Description =
+    Description::simple("/node/errors", "packets", "/err/{node}/{reason}", "dropped, by node and reason");
 /// Backing vector of all events.
-const EVENTS: &str = "/node/events";
-const CALLS: &str = "/sys/node/calls";
-const VECTORS: &str = "/sys/node/vectors";
-const CLOCKS: &str = "/sys/node/clocks";
-const CREATED: &str = "/sys/node/created";
-const HELD: &str = "/sys/node/held";
+static EVENTS: Description = Description::simple(
+    "/node/events",
+    "events",
+    "/events/{node}/{event}",
+    "what nodes count besides drops, by node and event",
+);
+/// What the columns of per-node vectors are.
+const BY_NODE: &str = "node=/sys/node/names";
+static CALLS: Description =
+    Description::simple("/sys/node/calls", "calls", BY_NODE, "times that the node ran");
+static VECTORS: Description =
+    Description::simple("/sys/node/vectors", "packets", BY_NODE, "packets that the node was given");
+static CLOCKS: Description = Description::simple(
+    "/sys/node/clocks",
+    "ticks",
+    BY_NODE,
+    "ticks of the time-stamp counter that the node has taken",
+);
+static CREATED: Description = Description::simple(
+    "/sys/node/created",
+    "packets",
+    BY_NODE,
+    "packets that the node made: ICMP errors, fragments behind the first",
+);
+static HELD: Description =
+    Description::simple("/sys/node/held", "packets", BY_NODE, "packets that the node holds now").as_gauge();
 /// Per-node vectors and the last component of their links `/nodes/<node>/<leaf>`.
-const NODE_VECTORS: [(&str, &str); 5] =
-    [(CALLS, "calls"), (VECTORS, "vectors"), (CLOCKS, "clocks"), (CREATED, "created"), (HELD, "held")];
+static NODE_VECTORS: [(&Description, &str); 5] =
+    [(&CALLS, "calls"), (&VECTORS, "vectors"), (&CLOCKS, "clocks"), (&CREATED, "created"), (&HELD, "held")];
+/// What is registered besides vectors.
+const DECLARED: [Description; 5] = [
+    Description::names("/sys/node/names", "nodes"),
+    Description::link("/nodes/{node}/held", "packets", "the node's column of /sys/node/held").as_gauge(),
+    Description::link("/nodes/{node}/{counter}", "", "the node's column of /sys/node/{counter}"),
+    Description::link("/err/{node}/{reason}", "packets", "the reason's column of /node/errors"),
+    Description::link("/events/{node}/{event}", "events", "the event's column of /node/events"),
+];
 
 /// Runs between two writings of the nodes' statistics to the segment: at most some 75 µs of full vectors. Each writing touches some ten cache
 /// lines that a reader may be reading; once a run, a reader on another core that reads flat out would be felt.
@@ -225,7 +255,7 @@ impl Graph {
         let count = nodes.len();
         let events = shape.events().count();
         let ports = bench.tables.ports.count();
-        let mut row = |path, columns| bench.counters.simple_row(path, columns, columns, bench.row);
+        let mut row = |vector, columns| bench.counters.simple_row(vector, columns, columns, bench.row);
         Ok(Graph {
             shape: shape.clone(),
             nodes,
@@ -242,12 +272,12 @@ impl Graph {
             frames,
             pool,
             tables: bench.tables.clone(),
-            calls: row(CALLS, count)?,
-            vectors: row(VECTORS, count)?,
-            clocks: row(CLOCKS, count)?,
-            created: row(CREATED, count)?,
-            held: row(HELD, count)?,
-            events: row(EVENTS, events)?,
+            calls: row(&CALLS, count)?,
+            vectors: row(&VECTORS, count)?,
+            clocks: row(&CLOCKS, count)?,
+            created: row(&CREATED, count)?,
+            held: row(&HELD, count)?,
+            events: row(&EVENTS, events)?,
             tracer: Tracer::default(),
         })
     }

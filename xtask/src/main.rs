@@ -1,10 +1,11 @@
-//! weir's development commands: `cargo xtask setup | test | lint | demo`.
+//! weir's development commands: `cargo xtask setup | test | lint | docs | demo`.
 //!
 //! They run on a machine that has Rust and nothing else: the first thing that each does is to see that the system packages
 //! are there. So this crate uses neither a crate of weir's nor any C code.
 #![forbid(unsafe_code)]
 
 mod demo;
+mod docs;
 mod lint;
 mod packages;
 mod step;
@@ -23,6 +24,7 @@ Usage: cargo xtask COMMAND
   demo    watch a TCP transfer cross weir between two network namespaces, with live counters (needs root)
   test    run the whole test suite; what cannot run here is skipped out loud
   lint    formatting, clippy, licences and duplicate crates, documentation: warnings are errors
+  docs    write the tables of docs/stats.md from what a running weir says of itself (needs root)
   setup   install the system packages that the build and the tests need, and nothing else
 
 Each command first makes sure of the system packages: as root it installs what is missing, otherwise it prints the
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => suite::run(),
         ["lint"] => lint::run(),
+        ["docs"] => docs::run(),
         ["setup"] => packages::ensure().map(|_| ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}");

@@ -4,7 +4,7 @@
 //! * arcs: none
 //! * drops: everything
 
-use weir_stats::{Error, SimpleRow};
+use weir_stats::{Description, Error, SimpleRow};
 
 use crate::{
     graph::ERRORS,
@@ -17,6 +17,14 @@ use crate::{
 pub const REGISTRATION: Registration =
     Registration { name: "drop", next: &[], reasons: &[], events: &[], create };
 
+/// Drops by the port that the packets came in by.
+pub static DROPS: Description = Description::simple(
+    "/if/drops",
+    "packets",
+    "interface=/if/names",
+    "dropped, by the port that they came in by",
+);
+
 struct Drop {
     errors: SimpleRow,
     drops: SimpleRow,
@@ -25,8 +33,8 @@ struct Drop {
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
     Ok(Box::new(Drop {
         // Registered, with its columns, before any node is made.
-        errors: bench.counters.simple_row(ERRORS, 0, 0, bench.row)?,
-        drops: bench.counters.simple_row("/if/drops", bench.tables.ports.count(), MAX_PORTS, bench.row)?,
+        errors: bench.counters.simple_row(&ERRORS, 0, 0, bench.row)?,
+        drops: bench.counters.simple_row(&DROPS, bench.tables.ports.count(), MAX_PORTS, bench.row)?,
     }))
 }
 

@@ -8,7 +8,7 @@
 //! * drops: [`Drop`]
 
 use strum::VariantNames;
-use weir_stats::{CombinedRow, Error, SimpleRow};
+use weir_stats::{CombinedRow, Description, Error, SimpleRow};
 
 use crate::{
     node::{Context, Next, Node, Registration, Workbench},
@@ -41,6 +41,17 @@ pub const REGISTRATION: Registration = Registration {
     create,
 };
 
+/// Packets by the port that they came in by.
+pub static RX: Description =
+    Description::combined("/if/rx", "interface=/if/names", "received from the port by weir");
+/// The IPv4 packets among them.
+pub static IP4: Description = Description::simple(
+    "/if/ip4",
+    "packets",
+    "interface=/if/names",
+    "received IPv4 packets to the port's MAC",
+);
+
 struct EthernetInput {
     rx: CombinedRow,
     ip4: SimpleRow,
@@ -49,8 +60,8 @@ struct EthernetInput {
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
     let ports = bench.tables.ports.count();
     Ok(Box::new(EthernetInput {
-        rx: bench.counters.combined_row("/if/rx", ports, MAX_PORTS, bench.row)?,
-        ip4: bench.counters.simple_row("/if/ip4", ports, MAX_PORTS, bench.row)?,
+        rx: bench.counters.combined_row(&RX, ports, MAX_PORTS, bench.row)?,
+        ip4: bench.counters.simple_row(&IP4, ports, MAX_PORTS, bench.row)?,
     }))
 }
 

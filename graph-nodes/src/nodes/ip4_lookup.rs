@@ -8,7 +8,7 @@
 //! * counts: `/net/route/to`, packets and IP bytes by route index (column 0: no route)
 
 use strum::VariantNames;
-use weir_stats::{CombinedRow, Error};
+use weir_stats::{CombinedRow, Description, Error};
 
 use crate::{
     adjacency::AdjacencyIndex,
@@ -50,8 +50,12 @@ pub const REGISTRATION: Registration = Registration {
 
 const ICMP_ERROR: Next = Next::arc(1);
 
-/// Path of the route counters, for the control thread, which names and grows them.
-pub const ROUTE_COUNTERS: &str = "/net/route/to";
+/// The route counters, for the control thread too, which names and grows them.
+pub static ROUTE_COUNTERS: Description = Description::combined(
+    "/net/route/to",
+    "route=/net/route/names",
+    "IP packets and bytes that matched the route; column 0: no route",
+);
 /// Most routes that can be counted; reserved as address space, not as memory.
 pub const ROUTE_CAPACITY: usize = 1 << 22;
 
@@ -61,7 +65,7 @@ struct Ip4Lookup {
 }
 
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
-    let routes = bench.counters.combined_row(ROUTE_COUNTERS, 1, ROUTE_CAPACITY, bench.row)?;
+    let routes = bench.counters.combined_row(&ROUTE_COUNTERS, 1, ROUTE_CAPACITY, bench.row)?;
     Ok(Box::new(Ip4Lookup { routes, seed: bench.seed }))
 }
 

@@ -9,7 +9,7 @@
 //! * counts: `/net/adjacency/to`, packets and IP bytes by next hop
 
 use strum::VariantNames;
-use weir_stats::{CombinedRow, Error};
+use weir_stats::{CombinedRow, Description, Error};
 
 use crate::{
     adjacency::{AdjacencyIndex, AdjacencyKind},
@@ -51,7 +51,11 @@ const FRAGMENT: Next = Next::arc(3);
 const ICMP_ERROR: Next = Next::arc(4);
 
 /// Path of the next hops' counters, for the control thread, which names them and keeps those in use fresh.
-pub const ADJACENCY_COUNTERS: &str = "/net/adjacency/to";
+pub static ADJACENCY_COUNTERS: Description = Description::combined(
+    "/net/adjacency/to",
+    "next_hop=/net/adjacency/names",
+    "IP packets and bytes sent to the next hop",
+);
 /// Most next hops: a full 16-bit neighbourhood. 32 bytes each in the table, 16 in each worker's counters where used.
 pub const ADJACENCY_CAPACITY: usize = 1 << 16;
 
@@ -60,7 +64,7 @@ struct Ip4Rewrite {
 }
 
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
-    let adjacencies = bench.counters.combined_row(ADJACENCY_COUNTERS, 1, ADJACENCY_CAPACITY, bench.row)?;
+    let adjacencies = bench.counters.combined_row(&ADJACENCY_COUNTERS, 1, ADJACENCY_CAPACITY, bench.row)?;
     Ok(Box::new(Ip4Rewrite { adjacencies }))
 }
 

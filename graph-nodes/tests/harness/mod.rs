@@ -202,13 +202,13 @@ impl Router {
         let next_hops: Vec<_> = next_hops.iter().map(|index| NextHop::from(*index)).collect();
         self.fib.insert(prefix.parse().unwrap(), &next_hops).unwrap();
         let columns = self.fib.len() + 1;
-        self.counters.grow_combined("/net/route/to", columns).unwrap();
+        self.counters.grow_combined(&weir_graph::nodes::ip4_lookup::ROUTE_COUNTERS, columns).unwrap();
     }
 
     /// Makes the counters of all next hops visible in the segment.
     pub fn show_next_hops(&mut self) {
         let columns = self.tables.adjacencies.capacity();
-        self.counters.grow_combined("/net/adjacency/to", columns).unwrap();
+        self.counters.grow_combined(&weir_graph::nodes::ip4_rewrite::ADJACENCY_COUNTERS, columns).unwrap();
     }
 
     /// Puts a frame where a port's receive burst would put it. `false`: no frame is free, or the bytes are more than one holds.
