@@ -101,7 +101,7 @@ impl SocketIdentity {
 }
 
 /// Why a segment cannot be had or read, for a person who wants to know what to do now.
-fn refusal(path: &Path, error: ReadError) -> Failure {
+pub fn refusal(path: &Path, error: ReadError) -> Failure {
     let path = path.to_owned();
     match error {
         ReadError::Connect { source, .. } => match source.kind() {

@@ -112,6 +112,20 @@ pub enum Failure {
         /// What is wrong with it.
         reason: String,
     },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// The address as it was written.
+        address: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The HTTP server cannot run.
+    #[error("cannot serve: {source}")]
+    Serve {
+        /// The system's answer.
+        source: io::Error,
+    },
     /// Standard output does not take it.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

@@ -11,6 +11,7 @@ mod failure;
 mod ls;
 mod patterns;
 mod poll;
+mod prometheus;
 mod screen;
 mod show;
 mod values;
@@ -60,6 +61,7 @@ enum Command {
     Ls(ls::Ls),
     Dump(dump::Dump),
     Poll(poll::Poll),
+    Prometheus(prometheus::Prometheus),
     Show(show::Show),
 }
 
@@ -70,7 +72,7 @@ impl Arguments {
         let machine = match &arguments.command {
             Command::Dump(dump) => dump.view.machine,
             Command::Poll(poll) => poll.view.machine,
-            Command::Ls(_) | Command::Show(_) => false,
+            Command::Ls(_) | Command::Prometheus(_) | Command::Show(_) => false,
         };
         if machine && arguments.json {
             let text = "--machine and --json are two formats: choose one";
@@ -99,6 +101,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Ls(ls) => ls.run(path, json, &mut out)?,
         Command::Dump(dump) => dump.run(path, json, &mut out)?,
         Command::Poll(poll) => poll.run(path, json, &mut out)?,
+        Command::Prometheus(prometheus) => prometheus.run(path)?,
         Command::Show(show) => show.run(path, json, &mut out)?,
     }
     Ok(out.flush()?)

@@ -22,6 +22,11 @@ pub struct Patterns {
 pub struct Matcher(Option<RegexSet>);
 
 impl Patterns {
+    /// Patterns from another option.
+    pub fn of(patterns: &[String]) -> Patterns {
+        Patterns { patterns: patterns.to_vec() }
+    }
+
     /// Understands the patterns.
     pub fn compile(&self) -> Result<Matcher, Failure> {
         if self.patterns.is_empty() {

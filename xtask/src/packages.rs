@@ -3,6 +3,9 @@
 //! A need is looked for by what it provides (a program, a header), not by its package's name, so a machine of another
 //! distribution that has everything is served as well.
 
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -43,7 +46,15 @@ const NEEDS: &[(&str, Provides)] = &[
     ("ethtool", Provides::Program("ethtool")),
     ("iputils-ping", Provides::Program("ping")),
     ("python3-venv", Provides::PythonVenv),
+    // tests: what weirstat prometheus exports, seen by its readers
+    (PROMETHEUS, Provides::Program("promtool")),
 ];
+
+/// A package with a service, which the tests do not want: they start a Prometheus of their own.
+const PROMETHEUS: &str = "prometheus";
+
+/// A program that Debian's packages ask whether they may start their services (invoke-rc.d(8)).
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// The compilers that this machine has, for the environment of everything that builds.
 pub struct Toolchain {
@@ -104,7 +115,14 @@ pub fn ensure() -> Result<Toolchain> {
     eprintln!("xtask: apt-get install {}", missing.join(" "));
     let mut words = vec!["install", "-y", "-qq", "--no-install-recommends"];
     words.extend(missing.iter().map(String::as_str));
-    apt(&words)?;
+    {
+        let _silence = NoServices::begin()?;
+        apt(&words)?;
+    }
+    if missing.iter().any(|package| package == PROMETHEUS) {
+        // Nor at the next boot. Without systemd there is nothing to be disabled.
+        answers(Command::new("systemctl").args(["disable", "prometheus.service"]));
+    }
 
     let still: Vec<&str> =
         NEEDS.iter().filter(|(_, provides)| !is_there(provides)).map(|(package, _)| *package).collect();
@@ -114,6 +132,37 @@ pub fn ensure() -> Result<Toolchain> {
         Some(_) => bail!("apt-get has installed {}, yet it cannot be found afterwards", still.join(", ")),
         None => {
             bail!("apt-get has installed clang and libclang, yet they cannot be found afterwards; set CLANG")
+        }
+    }
+}
+
+/// While it lives, packages that are installed start no service.
+struct NoServices {
+    /// The machine had none. One that it has of its own is its owner's; containers' forbids everything.
+    is_ours: bool,
+}
+
+impl NoServices {
+    fn begin() -> Result<NoServices> {
+        let policy = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        match policy {
+            // 101: starting is forbidden by policy
+            Ok(mut policy) => {
+                policy.write_all(b"#!/bin/sh\nexit 101\n")?;
+                Ok(NoServices { is_ours: true })
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(NoServices { is_ours: false }),
+            Err(error) => {
+                bail!("cannot write {POLICY}, which keeps packages from starting services: {error}")
+            }
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = fs::remove_file(POLICY);
         }
     }
 }

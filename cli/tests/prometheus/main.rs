@@ -1,0 +1,9 @@
+//! The exporter, over segments that are served as weir serves its own.
+#![allow(clippy::unwrap_used)] // what a test stands on may fail it
+
+mod exporter;
+mod http;
+mod large;
+mod outside;
+mod restarts;
+mod sample;
