@@ -1,57 +1,20 @@
-//! Readers over damaged segments: an error or some value, in bounded time and memory; never a panic.
+//! Readers over damaged segments: an error or some value, in bounded time and memory; never a panic. `fuzz/` has a target
+//! that goes on where this ends.
 #![cfg(not(miri))] // no shared memory there
 #![allow(clippy::unwrap_used)] // what a test stands on may fail it
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::sync::LazyLock;
+mod everything;
 
 use proptest::prelude::*;
-use weir_stats::{Kind, Options, ReadError, Reader, Segment, Value};
+use weir_stats::{Kind, ReadError, Reader, Value};
 
-/// A segment's bytes with every kind of entry, as small as it can be.
-static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let mut segment = Segment::create(Options { size: 64 << 10, workers: 1, ..Options::default() }).unwrap();
-    segment
-        .register(|batch| {
-            let simple = batch.simple("/simple", 3, 3)?;
-            let combined = batch.combined("/combined", 3, 3)?;
-            let mut names = batch.names("/names", 3)?;
-            batch.set_name(&mut names, 0, "a name of more than one word")?;
-            batch.symlink("/link/simple", simple.id(), 2)?;
-            batch.symlink("/link/combined", combined.id(), 2)?;
-            batch.histogram("/histogram", 4, 8)?;
-            let mut ring = batch.ring("/ring", 16, 7, b"schema")?;
-            (0..9).for_each(|_| ring.take_row(1).iter_mut().for_each(|row| row.push(&[1; 16])));
-            batch.gauge("/gauge", 1)
-        })
-        .unwrap();
-    let file = File::from(segment.fd().unwrap().try_clone_to_owned().unwrap());
-    let mut image = vec![0; segment.size() as usize];
-    file.read_exact_at(&mut image, 0).unwrap();
-    image
-});
-
-/// Does everything that a reader can do. What it returns is not looked at: there is no right answer.
-fn read_everything(image: &[u8]) {
-    let Ok(reader) = Reader::from_image(image) else { return };
-    let _ = (reader.epoch(), reader.heartbeat(), reader.age(), reader.liveness());
-    let _ = reader.snapshot(|_| true);
-    for entry in reader.list().unwrap_or_default() {
-        let _ = reader.read(&entry);
-    }
-}
-
-fn with_word(image: &mut [u8], word: usize, value: u64) {
-    let at = word * 8 % image.len();
-    image[at..at + 8].copy_from_slice(&value.to_le_bytes());
-}
+use crate::everything::{IMAGE, read_everything, with_word};
 
 /// Numbers that lie: pointers into the segment and just outside, lengths, halves of words.
 fn lie() -> impl Strategy<Value = u64> {
     prop_oneof![
-        (0_u64..70 << 10).prop_map(|offset| offset & !7),
-        0_u64..70 << 10,
+        (0_u64..140 << 10).prop_map(|offset| offset & !7),
+        0_u64..140 << 10,
         0_u64..20,
         Just(u64::MAX),
         any::<u64>(),
@@ -81,7 +44,15 @@ proptest! {
     }
 
     #[test]
-    fn a_segment_that_was_cut(length in 0_usize..64 << 10) {
+    fn any_bytes_behind_a_header(bytes in proptest::collection::vec(any::<u8>(), 0..4096), directory in 0_u64..4096) {
+        let mut image = vec![0; 48];
+        [(0, 2), (2, 1), (4, directory & !7)].map(|(word, value)| with_word(&mut image, word, value));
+        image.extend(bytes);
+        read_everything(&image);
+    }
+
+    #[test]
+    fn a_segment_that_was_cut(length in 0_usize..128 << 10) {
         read_everything(&IMAGE[..length]);
     }
 }
@@ -89,7 +60,7 @@ proptest! {
 #[test]
 fn every_single_word_may_be_anything() {
     for word in words_in_use().into_iter().filter(|&word| word != 3) {
-        for lie in [0, 1, 8, 0xffff_ffff, u64::MAX, u64::MAX << 3, 64 << 10, (64 << 10) - 8, 6 | 1 << 32] {
+        for lie in [0, 1, 8, 0xffff_ffff, u64::MAX, u64::MAX << 3, 128 << 10, (128 << 10) - 8, 6 | 1 << 32] {
             let mut image = IMAGE.clone();
             with_word(&mut image, word, lie);
             read_everything(&image);
