@@ -175,11 +175,6 @@ pub enum ReadError {
         /// The system's answer.
         source: io::Error,
     },
-    /// The descriptor could shrink while it is being read, which would kill the reader.
-    #[error(
-        "the stats segment is not sealed against shrinking, so reading it is not safe: its server must seal it"
-    )]
-    NotSealed,
     /// The segment's version is not one that this reader knows.
     #[error("the stats segment has layout version {version}; this reader knows version 2")]
     Version {

@@ -114,18 +114,20 @@ impl Reader {
         Reader::open_fd(descriptor.ok_or_else(|| answer("it sent no descriptor".to_owned()))?)
     }
 
-    /// Maps the segment behind a descriptor. It must be sealed against shrinking: otherwise whoever has it could kill
-    /// this process by cutting it.
+    /// Reads the segment behind a descriptor: mapped if it is sealed against shrinking. Otherwise, as VPP's is in huge pages,
+    /// whoever has it could kill this process by cutting it: it is read by system calls then, which is slower.
     pub fn open_fd(descriptor: OwnedFd) -> Result<Reader, ReadError> {
         let map = |source: io::Error| ReadError::Map { source };
-        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(|_| ReadError::NotSealed)?;
-        if !seals.contains(SealFlags::SHRINK) {
-            return Err(ReadError::NotSealed);
-        }
+        let sealed =
+            rustix::fs::fcntl_get_seals(&descriptor).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
         let size = rustix::fs::fstat(&descriptor).map_err(|errno| map(errno.into()))?.st_size;
         let length = usize::try_from(size).map_err(|_| ReadError::Damaged { what: "its size" })?;
         if length / WORD < HEADER_WORDS {
             return Err(ReadError::Damaged { what: "it is shorter than its header" });
+        }
+        if !sealed {
+            let file = descriptor.try_clone().map_err(map)?;
+            return Reader::over(Arc::new(Area::file(file, length / WORD)), Some(descriptor));
         }
         let mapping = MmapOptions::new().len(length).map_raw_read_only(&descriptor).map_err(map)?;
         let area = Area::mapped(mapping, false).ok_or(ReadError::Damaged { what: "its size" })?;

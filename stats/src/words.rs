@@ -1,9 +1,10 @@
 //! Shared memory as a slice of atomic words: the one module that touches raw memory.
 //!
 //! Invariant: from an [`Area`]'s creation to its drop, `start` points to `length` initialised, aligned words that
-//! nothing in this process accesses but as `AtomicU64`, and that stay mapped. Other processes only map the same
+//! nothing in this process accesses but as `AtomicU64`, and that stay mapped; or the area is a file, and `start` to none. Other processes only map the same
 //! memory to read it (the descriptor is sealed), or are the one writer of a mapping that this process only reads.
 
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -26,6 +27,8 @@ pub(crate) struct Area {
 enum Backing {
     Mapping(#[expect(dead_code, reason = "held for its drop, which unmaps")] MmapRaw),
     Heap(NonNull<[AtomicU64]>),
+    /// Not mapped: whoever has the file may cut it, and words that are gone would kill this process (SIGBUS).
+    File(OwnedFd),
 }
 
 // SAFETY: the words are atomics, and the backing is only touched on drop.
@@ -54,9 +57,14 @@ impl Area {
         Area { start, length, writable: true, backing: Backing::Heap(words) }
     }
 
+    /// A file that is read word by word, a system call each.
+    pub(crate) fn file(file: OwnedFd, length: usize) -> Area {
+        Area { start: NonNull::dangling(), length, writable: false, backing: Backing::File(file) }
+    }
+
     #[inline]
     fn word(&self, word: usize) -> Option<&AtomicU64> {
-        // SAFETY: the module's invariant; the word is inside.
+        // SAFETY: the module's invariant; the word is inside, and `load` has turned files aside, `store` what is not writable.
         (word < self.length).then(|| unsafe { self.start.add(word).as_ref() })
     }
 }
@@ -76,6 +84,14 @@ impl Memory for Area {
     }
 
     fn load(&self, word: usize) -> Option<u64> {
+        if let Backing::File(file) = &self.backing {
+            if word >= self.length {
+                return None;
+            }
+            let mut octets = [0; WORD];
+            let read = rustix::io::pread(file, &mut octets[..], (word * WORD) as u64).ok()?;
+            return (read == WORD).then(|| u64::from_le_bytes(octets));
+        }
         // Relaxed: the only ordering that Rust promises for loads from read-only memory; fences do the rest.
         self.word(word).map(|word| word.load(Ordering::Relaxed))
     }

@@ -46,7 +46,9 @@ proptest! {
     #[test]
     fn any_bytes_behind_a_header(bytes in proptest::collection::vec(any::<u8>(), 0..4096), directory in 0_u64..4096) {
         let mut image = vec![0; 48];
-        [(0, 2), (2, 1), (4, directory & !7)].map(|(word, value)| with_word(&mut image, word, value));
+        for (word, value) in [(0, 2), (2, 1), (4, directory & !7)] {
+            with_word(&mut image, word, value);
+        }
         image.extend(bytes);
         read_everything(&image);
     }
