@@ -2,8 +2,28 @@
 //!
 //! The layout is VPP's stat segment, version 2, byte for byte: `vpp_get_stats`, `vpp_prometheus_export`, the Python
 //! package `vpp_papi` and govpp read it unmodified. This crate has the writer ([`Segment`]), the socket on which clients
-//! ask for the segment ([`Server`]) and a reader ([`Reader`]). It knows nothing of packets.
+//! ask for the segment ([`Server`]) and readers. It knows nothing of packets.
 //!
+//! # To read
+//! | to | use |
+//! |---|---|
+//! | map a segment, weir's or VPP's | [`Reader::connect`], or [`Connection`], which notices when another writer takes its place |
+//! | see what there is | [`Reader::list`], [`Reader::find`]: an [`Entry`] each, without reading a value |
+//! | read | [`Reader::read`], [`Reader::snapshot`] (what is wanted, at one moment), [`Reader::column`], [`Reader::part`] (of large vectors): a [`Value`] |
+//! | know what it means | [`Catalogue`]: units, help, what only grows; [`Columns`]: which port, node or customer a column is |
+//! | add up workers | [`Value::merged`] |
+//! | get differences and rates | [`Snapshot::since`]; [`Subscription`], which goes on when the writer starts again |
+//! | ask histograms | [`Distribution`]: counts, sums, quantiles |
+//! | tell a live writer from a dead one | [`Reader::liveness`] |
+//!
+//! Reading never makes the writer wait, and no bytes in a segment make a reader panic, hang or take more memory than the
+//! segment has: what is wrong is a [`ReadError`].
+//!
+//! ```no_run
+#![doc = include_str!("../examples/watch.rs")]
+//! ```
+//!
+//! # To write, and to read in the same process
 //! ```
 //! use weir_stats::{Options, Reader, Segment, Value};
 //!
