@@ -126,6 +126,12 @@ pub enum Failure {
         /// The system's answer.
         source: io::Error,
     },
+    /// A live view without a terminal.
+    #[error(
+        "top needs a terminal, and standard input or output is none: use weirstat show for one look, or weirstat poll to \
+         follow values in a pipe or a file"
+    )]
+    NoTerminal,
     /// Standard output does not take it.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

@@ -14,6 +14,7 @@ mod poll;
 mod prometheus;
 mod screen;
 mod show;
+mod top;
 mod values;
 
 use std::ffi::OsString;
@@ -63,6 +64,7 @@ enum Command {
     Poll(poll::Poll),
     Prometheus(prometheus::Prometheus),
     Show(show::Show),
+    Top(top::Top),
 }
 
 impl Arguments {
@@ -72,10 +74,14 @@ impl Arguments {
         let machine = match &arguments.command {
             Command::Dump(dump) => dump.view.machine,
             Command::Poll(poll) => poll.view.machine,
-            Command::Ls(_) | Command::Prometheus(_) | Command::Show(_) => false,
+            Command::Ls(_) | Command::Prometheus(_) | Command::Show(_) | Command::Top(_) => false,
         };
         if machine && arguments.json {
             let text = "--machine and --json are two formats: choose one";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        if arguments.json && matches!(arguments.command, Command::Top(_)) {
+            let text = "top is for people: weirstat poll --json gives numbers to programs";
             return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
         }
         Ok(arguments)
@@ -103,6 +109,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Poll(poll) => poll.run(path, json, &mut out)?,
         Command::Prometheus(prometheus) => prometheus.run(path)?,
         Command::Show(show) => show.run(path, json, &mut out)?,
+        Command::Top(top) => top.run(path)?,
     }
     Ok(out.flush()?)
 }
@@ -142,5 +149,6 @@ mod tests {
     fn one_output_format_at_a_time() {
         Arguments::read(["weirstat", "dump", "--machine", "--json"]).unwrap_err();
         Arguments::read(["weirstat", "--json", "poll", "--machine"]).unwrap_err();
+        Arguments::read(["weirstat", "--json", "top"]).unwrap_err();
     }
 }
