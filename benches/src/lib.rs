@@ -1,3 +1,4 @@
 //! weir's benchmarks: the parts that several of them share.
 
 pub mod memory;
+pub mod summary;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use weir::config::Idle;
 
 use crate::path::{Path, Traffic};
-use crate::summary::median;
 use crate::{appliance, bare};
+use weir_benches::summary::median;
 
 /// The part of the traffic that must have gone by the forwarder that is measured. The rest is what one counter has seen and the other
 /// has not when a forwarder comes and goes.

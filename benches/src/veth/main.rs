@@ -8,7 +8,6 @@ mod bpf;
 mod forwarders;
 mod path;
 mod reader;
-mod summary;
 
 use std::fs;
 use std::path::PathBuf;

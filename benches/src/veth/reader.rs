@@ -22,7 +22,7 @@ use weir_benches::memory::{MemoryRouter, Setup};
 use weir_graph::node::VECTOR;
 use weir_stats::Reader;
 
-use crate::summary::median;
+use weir_benches::summary::median;
 
 /// Vectors between two looks at the clock: some 0.2 ms, so that few of them are disturbed by anything else.
 const VECTORS: usize = 40;
