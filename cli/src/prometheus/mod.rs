@@ -37,7 +37,7 @@ Examples:
   weirstat prometheus --match ^/if/ ^/node/     ports, drops and events alone
   weirstat prometheus --naming vpp              for dashboards that were made for VPP's exporter")]
 pub struct Prometheus {
-    /// Where to answer: ADDRESS:PORT, [IPV6]:PORT, NAME:PORT, or :PORT for all addresses of this machine; may be repeated
+    /// Where to answer: ADDRESS:PORT (IPv6 in brackets), NAME:PORT, or :PORT for all addresses of this machine; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9482")]
     listen: Vec<String>,
     /// Export what matches one of these regular expressions, as weirstat dump does [default: everything]
