@@ -16,6 +16,9 @@ use crate::value::{Bins, Entry, Extent, Link, Pair, RingRecords, RingRecordsRow,
 /// How many symlinks may follow one another. weir and VPP write one at most.
 const LINKS: u32 = 8;
 
+/// The most rows that a vector may have to be read in parts: a row is a thread's or a CPU's, of which Linux knows 8192.
+const ROWS: usize = 65_536;
+
 /// The epoch at which a read begins; `None` while another writer than weir's holds its lock.
 pub(crate) fn begin<M: Memory>(memory: &M) -> Option<u64> {
     let epoch = memory.load(HEADER_EPOCH)?;
@@ -167,16 +170,53 @@ impl<'m, M: Memory> Decoder<'m, M> {
         Ok(rows)
     }
 
+    /// Calls `act` for the elements of a vector that are not in a hole, in their order.
+    fn each_written(
+        &self,
+        part: Vector,
+        width: usize,
+        mut act: impl FnMut(usize) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let end = part.start + part.length * width;
+        let (mut word, mut done) = (part.start, 0);
+        while word < end {
+            let written = self.memory.first_written(word..end);
+            // In a segment that lies an element may begin in a hole and end outside.
+            let first = (written.start - part.start) / width;
+            let last = (written.end - part.start).div_ceil(width);
+            for element in first.max(done)..last {
+                act(element)?;
+            }
+            done = last.max(done);
+            word = written.end.max(word + 1);
+        }
+        Ok(())
+    }
+
+    /// The elements of a vector, made by `decode` of their first words.
+    fn elements<T: Copy + Default>(
+        &self,
+        part: Vector,
+        width: usize,
+        decode: impl Fn(usize) -> Result<T, ReadError>,
+    ) -> Result<Vec<T>, ReadError> {
+        let mut elements = vec![T::default(); part.length];
+        self.each_written(part, width, |element| {
+            elements[element] = decode(part.start + element * width)?;
+            Ok(())
+        })?;
+        Ok(elements)
+    }
+
     fn simple(&self, row: Vector) -> Result<Vec<u64>, ReadError> {
-        (row.start..row.start + row.length).map(|word| self.word(word)).collect()
+        self.elements(row, 1, |word| self.word(word))
     }
 
     fn combined(&self, row: Vector) -> Result<Vec<Pair>, ReadError> {
-        (0..row.length).map(|column| self.pair(row, column)).collect()
+        self.elements(row, 2, |word| self.pair(word))
     }
 
-    fn pair(&self, row: Vector, column: usize) -> Result<Pair, ReadError> {
-        let start = row.start + 2 * column;
+    fn pair(&self, start: usize) -> Result<Pair, ReadError> {
         Ok(Pair { packets: self.word(start)?, bytes: self.word(start + 1)? })
     }
 
@@ -196,7 +236,8 @@ impl<'m, M: Memory> Decoder<'m, M> {
 
     fn strings(&self, part: Vector) -> Result<Vec<String>, ReadError> {
         self.spend(part.length.saturating_mul(size_of::<String>()))?;
-        (part.start..part.start + part.length).map(|element| self.string(self.word(element)?)).collect()
+        let pointers = self.simple(part)?;
+        pointers.into_iter().map(|pointer| self.string(pointer)).collect()
     }
 
     fn string(&self, pointer: u64) -> Result<String, ReadError> {
@@ -222,10 +263,10 @@ impl<'m, M: Memory> Decoder<'m, M> {
     pub(crate) fn column(&self, raw: Raw, column: usize) -> Result<Value, ReadError> {
         match Kind::from_number(raw.number) {
             Some(Kind::Simple) => {
-                Ok(Value::Simple(self.cells(raw.value, 1, |row| self.word(row.start + column), column)?))
+                Ok(Value::Simple(self.cells(raw.value, 1, |cell| self.simple(cell), column)?))
             }
             Some(Kind::Combined) => {
-                Ok(Value::Combined(self.cells(raw.value, 2, |row| self.pair(row, column), column)?))
+                Ok(Value::Combined(self.cells(raw.value, 2, |cell| self.combined(cell), column)?))
             }
             _ => Err(damaged("a symlink to something that has no columns")),
         }
@@ -236,6 +277,9 @@ impl<'m, M: Memory> Decoder<'m, M> {
         match Kind::from_number(raw.number) {
             Some(kind @ (Kind::Simple | Kind::Combined | Kind::Histogram)) => {
                 let Some(outer) = self.vector(raw.value, 1)? else { return Ok(Extent::default()) };
+                if outer.length > ROWS {
+                    return Err(damaged("a vector of more rows than any machine has threads"));
+                }
                 let first = if outer.length > 0 { self.word(outer.start)? } else { 0 };
                 let width = if kind == Kind::Combined { 2 } else { 1 };
                 let first = self.vector(first, width)?;
@@ -280,13 +324,15 @@ impl<'m, M: Memory> Decoder<'m, M> {
         &self,
         pointer: u64,
         width: usize,
-        cell: impl Fn(Vector) -> Result<T, ReadError>,
+        decode: impl Fn(Vector) -> Result<Vec<T>, ReadError>,
         column: usize,
     ) -> Result<Vec<Vec<T>>, ReadError> {
         let Some(outer) = self.vector(pointer, 1)? else { return Ok(Vec::new()) };
         self.spend(outer.length.saturating_mul(size_of::<Vec<T>>() + size_of::<T>()))?;
         let row = |element| match self.vector(self.word(element)?, width)? {
-            Some(row) if column < row.length => Ok(vec![cell(row)?]),
+            Some(row) if column < row.length => {
+                decode(Vector { start: row.start + column * width, length: 1 })
+            }
             _ => Err(damaged("a symlink to a column that is not there")),
         };
         (outer.start..outer.start + outer.length).map(row).collect()
@@ -399,6 +445,10 @@ impl<M: Memory> Directory<'_, '_, M> {
 
     /// The name of the entry at a position.
     pub(crate) fn name(&self, index: usize) -> Result<String, ReadError> {
+        self.with_name(index, printable_text)
+    }
+
+    fn with_name<T>(&self, index: usize, use_name: impl FnOnce(&[u8]) -> T) -> Result<T, ReadError> {
         let start = self.vector.start + index * ENTRY_WORDS + ENTRY_NAME;
         let mut name = [0; NAME_BYTES];
         for (word, octets) in name.as_chunks_mut::<WORD>().0.iter_mut().enumerate() {
@@ -409,26 +459,43 @@ impl<M: Memory> Directory<'_, '_, M> {
         }
         let end = name.iter().position(|&octet| octet == 0);
         let end = end.ok_or(damaged("a name without an end"))?;
-        Ok(printable_text(&name[..end]))
+        Ok(use_name(&name[..end]))
     }
 
     /// All entries that have a value.
     pub(crate) fn entries(&self, epoch: u64) -> Result<Vec<Entry>, ReadError> {
         let mut entries = Vec::new();
         self.decoder.spend(self.vector.length.saturating_mul(ENTRY_WORDS * WORD))?;
-        for index in 0..self.vector.length {
-            let Some(raw) = self.raw(index)? else { break };
+        self.decoder.each_written(self.vector, ENTRY_WORDS, |index| {
+            let Some(raw) = self.raw(index)? else { return Ok(()) };
             // Kinds that are not known may be some later version's: not this reader's business.
             let Some(kind) = Kind::from_number(raw.number).filter(|&kind| kind != Kind::Empty) else {
-                continue;
+                return Ok(());
             };
             let name = self.name(index)?;
             self.decoder.spend(size_of::<Entry>() + name.len())?;
             // A vector's length is a 32-bit number.
             let link = (kind == Kind::Symlink).then(|| raw.link());
             entries.push(Entry { index: index as u32, name, kind, link, epoch });
-        }
+            Ok(())
+        })?;
         Ok(entries)
+    }
+
+    /// Scalars and gauges by their names.
+    pub(crate) fn numbers<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], ReadError> {
+        let mut numbers = [None; N];
+        self.decoder.each_written(self.vector, ENTRY_WORDS, |index| {
+            let Some(raw) = self.raw(index)? else { return Ok(()) };
+            if matches!(Kind::from_number(raw.number), Some(Kind::Scalar | Kind::Gauge)) {
+                let at = self.with_name(index, |name| names.iter().position(|it| it.as_bytes() == name))?;
+                if let Some(at) = at {
+                    numbers[at] = Some(raw.value);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(numbers)
     }
 
     /// The words of a listed entry, if it is still the same one.
@@ -446,5 +513,8 @@ impl<M: Memory> Directory<'_, '_, M> {
 /// Text that can be shown anywhere.
 fn printable_text(octets: &[u8]) -> String {
     let text = String::from_utf8_lossy(octets);
+    if !text.contains(char::is_control) {
+        return text.into_owned();
+    }
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

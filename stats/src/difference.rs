@@ -15,7 +15,7 @@ impl Snapshot {
             earlier.values.iter().map(|(entry, value)| (&*entry.name, value)).collect();
         let values = self.values.iter().map(|(entry, now)| {
             let value = match before.get(&*entry.name) {
-                Some(before) if catalogue.counts(&entry.name, now) => difference(now, before),
+                Some(before) if catalogue.counts(&entry.name, now) => now.since(before),
                 _ => now.clone(),
             };
             (entry.clone(), value)
@@ -24,9 +24,17 @@ impl Snapshot {
     }
 }
 
+impl Value {
+    /// What was counted since `earlier`: see [`Snapshot::since`], for which this does the subtraction. That these are counters
+    /// is for the caller to know.
+    pub fn since(&self, earlier: &Value) -> Value {
+        difference(self, earlier)
+    }
+}
+
 impl Catalogue {
     /// Whether a path's numbers only grow. Without a description, its kind decides.
-    fn counts(&self, path: &str, value: &Value) -> bool {
+    pub fn counts(&self, path: &str, value: &Value) -> bool {
         match self.describe(path) {
             Some(described) => described.description.semantics == Semantics::Counter,
             None => !matches!(value, Value::Gauge(_)),

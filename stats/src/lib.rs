@@ -126,6 +126,7 @@ mod decode;
 mod difference;
 mod distribution;
 mod error;
+mod holes;
 mod layout;
 #[cfg(all(test, loom))]
 mod loom;
@@ -143,7 +144,7 @@ mod words;
 pub use batch::Batch;
 pub use catalogue::{Catalogue, Described, Description, Rows, Semantics};
 pub use columns::Columns;
-pub use connection::Connection;
+pub use connection::{Absence, Connection, Followed, Follower};
 pub use distribution::{Bounds, Distribution};
 pub use error::{Error, ReadError};
 pub use layout::{Kind, printable};
@@ -153,5 +154,5 @@ pub use rows::{
 };
 pub use segment::{Options, Segment};
 pub use server::Server;
-pub use subscription::{Absence, Change, Reading, Subscription, Update};
+pub use subscription::{Change, Reading, Subscription, Update};
 pub use value::{Bins, Entry, Extent, Link, Pair, RingRecords, RingRecordsRow, Value};

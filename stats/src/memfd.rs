@@ -29,6 +29,6 @@ pub(crate) fn create(size: u64) -> Result<(Area, OwnedFd), Error> {
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file.as_fd()));
     let readers = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(errno("opening it read-only through /proc"))?;
-    let area = Area::mapped(mapping, true).ok_or(Error::Size { size })?;
+    let area = Area::mapped(mapping).ok_or(Error::Size { size })?;
     Ok((area, readers))
 }

@@ -3,6 +3,7 @@
 //! The writer's half is here and the reader's in [`crate::decode`]; both are generic, so that the very same code
 //! runs over a mapping, over ordinary memory (Miri, fuzzing) and over a model checker's atomics (`loom`).
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::layout::{
@@ -20,6 +21,13 @@ pub(crate) trait Memory {
     fn store(&self, word: usize, value: u64);
     /// A fence, for the order between other loads and stores.
     fn fence(&self, order: Ordering);
+
+    /// Where to begin to load these words: nothing before that part of them holds anything but zeros. It is not empty unless
+    /// they are all zeros; then it is at their end. Whoever is about to load words asks first, goes on behind the part, and
+    /// loads nothing else.
+    fn first_written(&self, words: Range<usize>) -> Range<usize> {
+        words
+    }
 
     /// A store that takes everything stored before along with it.
     fn store_release(&self, word: usize, value: u64) {

@@ -17,7 +17,7 @@ use rustix::net::{
 
 use crate::decode::{Decoder, begin, unchanged};
 use crate::error::ReadError;
-use crate::layout::{HEADER_EPOCH, HEADER_VERSION, HEADER_WORDS, Kind, VERSION, WORD};
+use crate::layout::{HEADER_EPOCH, HEADER_VERSION, HEADER_WORDS, VERSION, WORD};
 use crate::protocol::Memory;
 use crate::segment::{Segment, monotonic_nanoseconds, start_ticks};
 use crate::server::seqpacket;
@@ -45,8 +45,6 @@ const FLOOR: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Reader {
     area: Arc<Area>,
-    /// The file, whose real size bounds what a value may take.
-    file: Option<OwnedFd>,
 }
 
 /// All that was wanted of a segment, at one moment of its structure.
@@ -126,17 +124,16 @@ impl Reader {
             return Err(ReadError::Damaged { what: "it is shorter than its header" });
         }
         if !sealed {
-            let file = descriptor.try_clone().map_err(map)?;
-            return Reader::over(Arc::new(Area::file(file, length / WORD)), Some(descriptor));
+            return Reader::over(Arc::new(Area::file(descriptor, length / WORD)));
         }
         let mapping = MmapOptions::new().len(length).map_raw_read_only(&descriptor).map_err(map)?;
-        let area = Area::mapped(mapping, false).ok_or(ReadError::Damaged { what: "its size" })?;
-        Reader::over(Arc::new(area), Some(descriptor))
+        let area = Area::read_only(mapping, descriptor).ok_or(ReadError::Damaged { what: "its size" })?;
+        Reader::over(Arc::new(area))
     }
 
     /// A reader in the writer's own process, over the same memory; also for a segment in ordinary memory.
     pub fn of(segment: &Segment) -> Result<Reader, ReadError> {
-        Reader::over(Arc::clone(&segment.area), None)
+        Reader::over(Arc::clone(&segment.area))
     }
 
     /// A reader over a copy of a segment's bytes: a saved one, or anything that claims to be one.
@@ -146,7 +143,7 @@ impl Reader {
         for (at, word) in words.iter().enumerate() {
             area.store(at, u64::from_le_bytes(*word));
         }
-        Reader::over(Arc::new(area), None)
+        Reader::over(Arc::new(area))
     }
 
     /// The epoch: it moves whenever an entry, a name or a vector's length changes, and never otherwise.
@@ -221,6 +218,18 @@ impl Reader {
         self.attempt(|decoder, epoch| decoder.column(decoder.directory()?.entry(entry, epoch)?, column))
     }
 
+    /// The values of these entries, at one epoch. Fails with [`ReadError::Stale`] when another entry has taken the place of one.
+    pub fn values(&self, entries: &[Entry]) -> Result<Snapshot, ReadError> {
+        self.attempt(|decoder, epoch| {
+            let directory = decoder.directory()?;
+            let values = entries.iter().map(|entry| {
+                let value = decoder.value(directory.entry(entry, epoch)?)?;
+                Ok((entry.clone(), value))
+            });
+            Ok(Snapshot { epoch, values: values.collect::<Result<_, ReadError>>()? })
+        })
+    }
+
     /// The values of all entries that are wanted, at one epoch. The numbers themselves go on being counted while they
     /// are read.
     pub fn snapshot(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Snapshot, ReadError> {
@@ -235,28 +244,19 @@ impl Reader {
         })
     }
 
-    fn over(area: Arc<Area>, file: Option<OwnedFd>) -> Result<Reader, ReadError> {
+    fn over(area: Arc<Area>) -> Result<Reader, ReadError> {
         match area.load(HEADER_VERSION) {
             _ if area.words() < HEADER_WORDS => {
                 Err(ReadError::Damaged { what: "it is shorter than its header" })
             }
-            Some(VERSION) => Ok(Reader { area, file }),
+            Some(VERSION) => Ok(Reader { area }),
             version => Err(ReadError::Version { version: version.unwrap_or(0) }),
         }
     }
 
     /// Scalars and gauges by their paths.
     fn numbers<const N: usize>(&self, names: [&str; N]) -> Result<[Option<u64>; N], ReadError> {
-        let wanted = |entry: &Entry| {
-            matches!(entry.kind, Kind::Scalar | Kind::Gauge) && names.contains(&entry.name.as_str())
-        };
-        let found = self.snapshot(wanted)?.values;
-        Ok(names.map(|name| {
-            found.iter().find(|(entry, _)| entry.name == name).and_then(|(_, value)| match value {
-                Value::Scalar(number) | Value::Gauge(number) => Some(*number),
-                _ => None,
-            })
-        }))
+        self.attempt(|decoder, _| decoder.directory()?.numbers(names))
     }
 
     /// Reads until nothing changed meanwhile. What went wrong while something changed does not count.
@@ -286,9 +286,7 @@ impl Reader {
     /// Bytes that one read may take: what is really in the segment, some times over for a copy's own overhead.
     fn limit(&self) -> u64 {
         let size = (self.area.words() * WORD) as u64;
-        let file = self.file.as_ref().and_then(|file| rustix::fs::fstat(file).ok());
-        // st_blocks is in units of 512 bytes, whatever the file system.
-        let real = file.map_or(size, |stat| u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512));
+        let real = self.area.allocated().unwrap_or(size);
         size.min(real.max(FLOOR)).saturating_mul(4)
     }
 }
@@ -475,6 +473,37 @@ mod tests {
         assert_eq!(value(&reader, "/a"), Value::Simple(vec![vec![3], vec![0]]));
         let real = rustix::fs::fstat(segment.fd().unwrap()).unwrap().st_blocks * 512;
         assert!(real < 1 << 20, "only what was written is there: {real} bytes");
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the system")]
+    fn reading_what_nobody_wrote_takes_no_memory() {
+        let mut segment = Segment::create(Options { workers: 2, ..Options::default() }).unwrap();
+        const COLUMNS: usize = 1 << 20;
+        segment
+            .register(|batch| {
+                let mut simple = batch.simple("/simple", COLUMNS, COLUMNS)?;
+                simple.take_row(1).unwrap().add(COLUMNS / 2, 7);
+                let mut combined = batch.combined("/combined", COLUMNS, COLUMNS)?;
+                combined.take_row(2).unwrap().add(COLUMNS - 1, 1, 60);
+                batch.symlink("/link", combined.id(), COLUMNS / 2)?;
+                Ok(())
+            })
+            .unwrap();
+        let blocks = || rustix::fs::fstat(segment.fd().unwrap()).unwrap().st_blocks;
+        let before = blocks();
+        let reader = Reader::open_fd(segment.fd().unwrap().try_clone_to_owned().unwrap()).unwrap();
+        let Value::Simple(rows) = value(&reader, "/simple") else { panic!() };
+        assert_eq!((rows[1][COLUMNS / 2], rows.concat().iter().sum::<u64>()), (7, 7));
+        let Value::Combined(rows) = value(&reader, "/combined") else { panic!() };
+        assert_eq!(rows[2][COLUMNS - 1], Pair { packets: 1, bytes: 60 });
+        assert!(matches!(value(&reader, "/link"), Value::Symlink { .. }));
+        let simple = reader.find("/simple").unwrap().unwrap();
+        for first in (0..COLUMNS).step_by(4096) {
+            reader.part(&simple, 0, first..first + 4096).unwrap();
+            reader.column(&simple, first).unwrap();
+        }
+        assert_eq!(blocks(), before);
     }
 
     #[test]

@@ -1,29 +1,32 @@
 //! Values again and again, what changed between, and what becomes of them when the writer goes away or starts again.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalogue::Catalogue;
-use crate::connection::Connection;
+use crate::connection::{Absence, Followed, Follower};
 use crate::error::ReadError;
-use crate::reader::{Liveness, Snapshot};
+use crate::reader::{Liveness, Reader, Snapshot};
 use crate::value::Entry;
 
 /// A reader that goes on across restarts of the writer. It connects when it is first asked, and again whenever the socket
 /// was made anew.
 pub struct Subscription {
-    path: PathBuf,
+    follower: Follower,
     wanted: Box<dyn Fn(&Entry) -> bool + Send>,
-    connected: Option<Connected>,
+    /// What is known of the writer that is followed.
+    known: Option<Known>,
 }
 
-struct Connected {
-    connection: Connection,
-    /// What the paths mean, at the epoch of the last reading.
+struct Known {
+    /// The epoch at which the next two were read.
+    epoch: u64,
+    /// What the paths mean.
     catalogue: Arc<Catalogue>,
-    catalogue_epoch: u64,
+    /// The entries that are wanted.
+    entries: Vec<Entry>,
     last: Option<(Instant, Arc<Snapshot>)>,
 }
 
@@ -65,91 +68,80 @@ impl Change {
     }
 }
 
-/// Why there are no values.
-#[derive(Debug)]
-pub enum Absence {
-    /// The segment cannot be had, or not be read.
-    Unreadable(ReadError),
-    /// Its writer is dead: what the segment holds is history.
-    Dead {
-        /// The process that there was.
-        pid: u64,
-        /// Since its last beat.
-        age: Duration,
-    },
-}
-
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let connected = self.connected.as_ref().map(|connected| &connected.connection);
-        f.debug_struct("Subscription").field("path", &self.path).field("connected", &connected).finish()
+        f.debug_struct("Subscription").field("follower", &self.follower).finish_non_exhaustive()
     }
 }
 
 impl Subscription {
     /// Subscribes to the entries that are wanted, of the segment that is served at `path`, now or some day.
     pub fn new(path: impl AsRef<Path>, wanted: impl Fn(&Entry) -> bool + Send + 'static) -> Subscription {
-        Subscription { path: path.as_ref().to_owned(), wanted: Box::new(wanted), connected: None }
+        Subscription { follower: Follower::new(path), wanted: Box::new(wanted), known: None }
     }
 
     /// Subscribes to other entries. What was read before of those that are still wanted goes on.
     pub fn want(&mut self, wanted: impl Fn(&Entry) -> bool + Send + 'static) {
         self.wanted = Box::new(wanted);
+        if let Some(known) = &mut self.known {
+            known.epoch = 0; // which is no segment's, so that they are listed anew
+        }
     }
 
     /// The values now. Never waits for a writer; at most for a second where a server does not answer.
     pub fn update(&mut self) -> Update {
-        if self.connected.as_ref().is_some_and(|connected| connected.connection.is_replaced()) {
-            self.connected = None;
-        }
         match self.read() {
             Ok(reading) => Update::Values(reading),
-            Err(absence) => {
-                // The next update may find it at rest: a writer that is busy is no other writer.
-                if !matches!(absence, Absence::Unreadable(ReadError::Busy { .. } | ReadError::Locked)) {
-                    self.connected = None;
-                }
-                Update::Absent(absence)
-            }
+            Err(absence) => Update::Absent(absence),
         }
     }
 
     fn read(&mut self) -> Result<Reading, Absence> {
-        let connected = match &mut self.connected {
-            Some(connected) => connected,
-            none => none.insert(Connected::new(&self.path).map_err(Absence::Unreadable)?),
-        };
-        let writer = connected.connection.reader().liveness().map_err(Absence::Unreadable)?;
-        if let Liveness::Dead { pid, age } = writer {
-            return Err(Absence::Dead { pid, age });
+        let Followed { connection, writer, is_new } = self.follower.follow()?;
+        if is_new {
+            self.known = None;
         }
-        connected.read(&self.wanted, writer).map_err(Absence::Unreadable)
+        read(&mut self.known, connection.reader(), &self.wanted, writer).map_err(|error| {
+            self.follower.failed(&error);
+            Absence::Unreadable(error)
+        })
     }
 }
 
-impl Connected {
-    fn new(path: &Path) -> Result<Connected, ReadError> {
-        let connection = Connection::connect(path)?;
-        let catalogue_epoch = connection.reader().epoch();
-        let catalogue = Arc::new(Catalogue::of(connection.reader())?);
-        Ok(Connected { connection, catalogue, catalogue_epoch, last: None })
-    }
+/// How often entries are listed anew for one reading, when they go away between their listing and their reading.
+const LISTINGS: u32 = 8;
 
-    fn read(&mut self, wanted: impl Fn(&Entry) -> bool, writer: Liveness) -> Result<Reading, ReadError> {
-        let reader = self.connection.reader();
-        let now = Arc::new(reader.snapshot(wanted)?);
+fn read(
+    known: &mut Option<Known>,
+    reader: &Reader,
+    wanted: impl Fn(&Entry) -> bool,
+    writer: Liveness,
+) -> Result<Reading, ReadError> {
+    for _ in 0..LISTINGS {
+        let epoch = reader.epoch();
+        let known = match &mut *known {
+            Some(known) if known.epoch == epoch => known,
+            known => {
+                let mut entries = reader.list()?;
+                entries.retain(&wanted);
+                let catalogue = Arc::new(Catalogue::of(reader)?);
+                let last = known.take().and_then(|known| known.last);
+                known.insert(Known { epoch, catalogue, entries, last })
+            }
+        };
+        let now = match reader.values(&known.entries) {
+            Err(ReadError::Stale { .. }) => continue, // and with it the epoch has moved
+            now => Arc::new(now?),
+        };
         let at = Instant::now();
-        if now.epoch != self.catalogue_epoch {
-            self.catalogue = Arc::new(Catalogue::of(reader)?);
-            self.catalogue_epoch = now.epoch;
-        }
-        let change = self.last.as_ref().map(|(before, earlier)| Change {
-            values: now.since(earlier, &self.catalogue),
+        let change = known.last.as_ref().map(|(before, earlier)| Change {
+            values: now.since(earlier, &known.catalogue),
             elapsed: at.duration_since(*before),
         });
-        self.last = Some((at, Arc::clone(&now)));
-        Ok(Reading { now, change, catalogue: Arc::clone(&self.catalogue), writer })
+        known.last = Some((at, Arc::clone(&now)));
+        return Ok(Reading { now, change, catalogue: Arc::clone(&known.catalogue), writer });
     }
+    Err(ReadError::Busy { attempts: LISTINGS })
 }
 
 #[cfg(test)]

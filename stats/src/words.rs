@@ -1,16 +1,19 @@
 //! Shared memory as a slice of atomic words: the one module that touches raw memory.
 //!
 //! Invariant: from an [`Area`]'s creation to its drop, `start` points to `length` initialised, aligned words that
-//! nothing in this process accesses but as `AtomicU64`, and that stay mapped; or the area is a file, and `start` to none. Other processes only map the same
-//! memory to read it (the descriptor is sealed), or are the one writer of a mapping that this process only reads.
+//! nothing in this process accesses but as `AtomicU64`, and that stay mapped; or the area is a file, and `start` to none.
+//! Other processes only map the same memory to read it (the descriptor is sealed), or are the one writer of a mapping that
+//! this process only reads.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-use memmap2::MmapRaw;
+use memmap2::{MmapRaw, UncheckedAdvice};
 
+use crate::holes::{Holes, allocated};
 use crate::layout::{LINE, WORD};
 use crate::protocol::Memory;
 
@@ -25,11 +28,29 @@ pub(crate) struct Area {
 
 #[derive(Debug)]
 enum Backing {
+    /// The writer's mapping.
     Mapping(#[expect(dead_code, reason = "held for its drop, which unmaps")] MmapRaw),
+    /// A reader's mapping.
+    ReadOnly {
+        mapping: MmapRaw,
+        holes: Holes,
+        /// Bytes that were asked for since the pages were last given back.
+        touched: AtomicUsize,
+    },
     Heap(NonNull<[AtomicU64]>),
     /// Not mapped: whoever has the file may cut it, and words that are gone would kill this process (SIGBUS).
     File(OwnedFd),
 }
+
+/// Bytes after which a reader gives back the pages that it touched: they count as its memory, and a segment may have more
+/// than the machine. With less, readers of small segments would fault the same pages in again at each reading.
+const KEPT: usize = 16 << 20;
+
+/// The words of one answer: so much less than [`KEPT`] that it is kept to.
+const STEP: usize = (1 << 20) / WORD;
+
+/// The least that one question counts for: a fault brings the pages around along (Linux: fault_around_bytes).
+const AROUND: usize = 4096;
 
 // SAFETY: the words are atomics, and the backing is only touched on drop.
 unsafe impl Send for Area {}
@@ -37,12 +58,29 @@ unsafe impl Send for Area {}
 unsafe impl Sync for Area {}
 
 impl Area {
-    /// Takes over a mapping. A read-only one must say so: storing to it would fault.
-    pub(crate) fn mapped(mapping: MmapRaw, writable: bool) -> Option<Area> {
+    /// Takes over a mapping that may be written to.
+    pub(crate) fn mapped(mapping: MmapRaw) -> Option<Area> {
         // A mapping starts on a page boundary, so it is aligned for any word.
         let start = NonNull::new(mapping.as_mut_ptr().cast::<AtomicU64>())?;
         let length = mapping.len() / WORD;
-        Some(Area { start, length, writable, backing: Backing::Mapping(mapping) })
+        Some(Area { start, length, writable: true, backing: Backing::Mapping(mapping) })
+    }
+
+    /// Takes over a shared mapping of a file that may only be read: storing to it would fault.
+    pub(crate) fn read_only(mapping: MmapRaw, file: OwnedFd) -> Option<Area> {
+        let start = NonNull::new(mapping.as_mut_ptr().cast::<AtomicU64>())?;
+        let length = mapping.len() / WORD;
+        let backing = Backing::ReadOnly { mapping, holes: Holes::of(file), touched: AtomicUsize::new(0) };
+        Some(Area { start, length, writable: false, backing })
+    }
+
+    /// Bytes of the file behind it that are really there; `None` if there is none.
+    pub(crate) fn allocated(&self) -> Option<u64> {
+        match &self.backing {
+            Backing::ReadOnly { holes, .. } => holes.allocated(),
+            Backing::File(file) => allocated(file),
+            Backing::Mapping(_) | Backing::Heap(_) => None,
+        }
     }
 
     /// Zeroed ordinary memory of this many words, its start aligned like a mapping's lines.
@@ -94,6 +132,25 @@ impl Memory for Area {
         }
         // Relaxed: the only ordering that Rust promises for loads from read-only memory; fences do the rest.
         self.word(word).map(|word| word.load(Ordering::Relaxed))
+    }
+
+    fn first_written(&self, words: Range<usize>) -> Range<usize> {
+        let Backing::ReadOnly { mapping, holes, touched } = &self.backing else { return words };
+        let words = words.start.min(self.length)..words.end.min(self.length);
+        let Range { start, end } =
+            holes.first_written((words.start * WORD) as u64..(words.end * WORD) as u64);
+        // Inside of `words`, so inside of the address space.
+        let (start, end) = (start as usize / WORD, end as usize / WORD);
+        let found = start..end.min(start + STEP);
+        let bytes = (found.len() * WORD).max(AROUND);
+        if !found.is_empty() && touched.fetch_add(bytes, Ordering::Relaxed) + bytes > KEPT {
+            touched.store(bytes, Ordering::Relaxed);
+            // SAFETY: the mapping is shared and this process cannot write to it: the file has all that it shows, and the next
+            // load of a word faults its page in again.
+            // Should the system refuse, the memory stays in use; nothing else changes.
+            let _ = unsafe { mapping.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
+        found
     }
 
     fn store(&self, word: usize, value: u64) {
