@@ -1,4 +1,4 @@
-//! Finding weir, telling a live one from a dead one, and noticing that another one took its place.
+//! Finding weir, telling a live one from a dead one, and saying so.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -9,23 +9,14 @@ use std::time::Duration;
 
 use nix::unistd::{Gid, Group};
 use rustix::io::Errno;
-use weir_stats::{Entry, Liveness, ReadError, Reader, Snapshot, Value};
+use weir_stats::{Connection, Entry, Liveness, ReadError, Reader, Snapshot};
 
 use crate::complain;
 use crate::failure::Failure;
 
 /// A weir whose segment is mapped. weir knows nothing of it.
 #[derive(Debug)]
-pub struct Weir {
-    reader: Reader,
-    path: PathBuf,
-    socket: Option<SocketIdentity>,
-}
-
-/// What tells a socket from one that was made later at the same path: device, inode and time of change, as file systems
-/// use inodes again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct SocketIdentity(u64, u64, i64, i64);
+pub struct Weir(Connection);
 
 /// A writer whose heart does not beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,55 +24,53 @@ pub struct Silence {
     pid: u64,
     age: Duration,
     /// Its process is gone.
-    pub dead: bool,
+    dead: bool,
 }
 
 impl Weir {
     /// Maps the segment that is served at `path`.
     pub fn connect(path: &Path) -> Result<Weir, Failure> {
-        // Before the connection: a socket that is replaced in between is then seen as replaced, never the other way round.
-        let socket = SocketIdentity::of(path);
-        let reader = Reader::connect(path).map_err(|error| refusal(path, error))?;
-        Ok(Weir { reader, path: path.to_owned(), socket })
+        Connection::connect(path).map(Weir).map_err(|error| refusal(path, error))
+    }
+
+    /// The segment.
+    pub fn reader(&self) -> &Reader {
+        self.0.reader()
     }
 
     /// The names of what the segment holds.
     pub fn list(&self) -> Result<Vec<Entry>, Failure> {
-        self.reader.list().map_err(|error| refusal(&self.path, error))
+        self.reader().list().map_err(|error| self.refusal(error))
     }
 
     /// The values of the entries that are wanted; nothing else is read.
     pub fn snapshot(&self, wanted: impl Fn(&Entry) -> bool) -> Result<Snapshot, Failure> {
-        self.reader.snapshot(wanted).map_err(|error| refusal(&self.path, error))
+        self.reader().snapshot(wanted).map_err(|error| self.refusal(error))
     }
 
-    /// Whether the socket was removed or made anew since this connection.
-    pub fn is_replaced(&self) -> bool {
-        SocketIdentity::of(&self.path) != self.socket
-    }
-
-    /// `None` for a writer that lives, or of which the segment says nothing.
-    pub fn silence(&self) -> Result<Option<Silence>, Failure> {
-        let (dead, age) = match self.reader.liveness() {
-            Ok(Liveness::Live | Liveness::Unknown) => return Ok(None),
-            Ok(Liveness::Stuck { age, .. }) => (false, age),
-            Ok(Liveness::Dead { age, .. }) => (true, age),
-            Err(error) => return Err(refusal(&self.path, error)),
-        };
-        let of_pid = self.snapshot(|entry| entry.name == "/sys/pid")?;
-        let pid = match of_pid.values.first() {
-            Some((_, Value::Scalar(pid) | Value::Gauge(pid))) => *pid,
-            _ => 0,
-        };
-        Ok(Some(Silence { pid, age, dead }))
+    /// Why this segment cannot be read.
+    pub fn refusal(&self, error: ReadError) -> Failure {
+        refusal(self.0.path(), error)
     }
 
     /// Says so on stderr if the numbers are those of a weir that has stopped counting.
     pub fn warn_of_silence(&self) -> Result<(), Failure> {
-        if let Some(silence) = self.silence()? {
+        let writer = self.reader().liveness().map_err(|error| self.refusal(error))?;
+        if let Some(silence) = Silence::of(writer) {
             complain(silence);
         }
         Ok(())
+    }
+}
+
+impl Silence {
+    /// `None` for a writer that lives, or of which the segment says nothing.
+    pub fn of(writer: Liveness) -> Option<Silence> {
+        match writer {
+            Liveness::Live | Liveness::Unknown => None,
+            Liveness::Stuck { pid, age } => Some(Silence { pid, age, dead: false }),
+            Liveness::Dead { pid, age } => Some(Silence { pid, age, dead: true }),
+        }
     }
 }
 
@@ -90,13 +79,6 @@ impl fmt::Display for Silence {
         let Silence { pid, age, dead } = self;
         write!(f, "weir (pid {pid}) has not beaten its heart for {} s: ", age.as_secs())?;
         f.write_str(if *dead { "it is dead, start it again" } else { "it is stuck, its numbers may be old" })
-    }
-}
-
-impl SocketIdentity {
-    fn of(path: &Path) -> Option<SocketIdentity> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(SocketIdentity(metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
     }
 }
 

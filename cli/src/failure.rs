@@ -132,6 +132,35 @@ pub enum Failure {
          follow values in a pipe or a file"
     )]
     NoTerminal,
+    /// A saved snapshot is none.
+    #[error(
+        "{} is no saved snapshot: line {line}: {reason}; save one with: weirstat dump --json >FILE",
+        path.display()
+    )]
+    Saved {
+        /// The file.
+        path: PathBuf,
+        /// The line that is not understood.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A saved snapshot cannot be compared with what was asked for.
+    #[error("{} {reason}", path.display())]
+    SavedOther {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// Standard output does not take it.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

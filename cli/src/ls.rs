@@ -10,7 +10,6 @@ use crate::complain;
 use crate::connection::Weir;
 use crate::failure::Failure;
 use crate::patterns::Patterns;
-use crate::values::kind_word;
 
 /// List the names of all counters, or of those that match a pattern.
 #[derive(Debug, Args)]
@@ -38,7 +37,7 @@ impl Ls {
         entries.retain(|entry| matcher.matches(&entry.name));
         for entry in &entries {
             if json {
-                serde_json::to_writer(&mut *out, &Line { name: &entry.name, r#type: kind_word(entry.kind) })?;
+                serde_json::to_writer(&mut *out, &Line { name: &entry.name, r#type: entry.kind.word() })?;
                 writeln!(out)?;
             } else {
                 writeln!(out, "{}", entry.name)?;

@@ -1,21 +1,26 @@
 //! `weirstat` reads weir's stats segment: what VPP's `vpp_get_stats` does, and the views that `vppctl show` has.
 //!
 //! One file per subcommand; each has its options as a clap struct and a `run` that writes to any [`Write`]. They share
-//! [`connection`] (finding weir, and saying so when it is not there), [`patterns`] (which entries) and [`values`] (the text
-//! of a value).
+//! [`connection`] (finding weir, and saying so when it is not there) and [`patterns`] (which entries). `dump` and `poll` print
+//! in [`pass`]es over the segment.
 #![forbid(unsafe_code)]
 
+mod baseline;
 mod connection;
 mod dump;
 mod failure;
+mod lines;
 mod ls;
+mod names;
+mod pass;
 mod patterns;
 mod poll;
 mod prometheus;
+mod saved;
 mod screen;
 mod show;
 mod top;
-mod values;
+mod view;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};

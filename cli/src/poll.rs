@@ -7,13 +7,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use weir_stats::ReadError;
+use weir_stats::{Absence, Entry, Followed, Follower, Liveness, ReadError, Reader};
 
-use crate::connection::Weir;
+use crate::baseline::Baseline;
+use crate::connection::{Silence, refusal};
 use crate::failure::Failure;
+use crate::lines::Lines;
+use crate::names::Meaning;
+use crate::pass::{Pass, Trouble};
 use crate::patterns::{Matcher, Patterns};
 use crate::screen::Screen;
-use crate::values::View;
+use crate::view::{Comparison, Format, View, interval, seconds_since_1970};
 
 /// Print values again and again: redrawn on a terminal, as blocks otherwise.
 ///
@@ -22,63 +26,101 @@ use crate::values::View;
 #[command(after_help = "\
 Examples:
   weirstat poll --no-zeros ^/err/                     watch what is dropped
+  weirstat poll --rate --summary --no-zeros ^/if/     watch packets and bytes a second
   weirstat poll --summary --only-index 0 ^/if/        watch one port
   weirstat poll --timestamp --machine ^/if/ >log.txt  keep a record, one reading a second
-  weirstat poll --json --interval 10 ^/sys/node/      feed a program")]
+  weirstat poll --json --interval 10 ^/sys/node/      feed a program
+  weirstat poll --since before.json --no-zeros ^/err/ watch what was dropped since before.json was saved")]
 pub struct Poll {
     /// Seconds between readings
     #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = interval)]
     interval: Duration,
+    #[command(flatten)]
+    comparison: Comparison,
     #[command(flatten)]
     pub(crate) view: View,
     #[command(flatten)]
     patterns: Patterns,
 }
 
-/// The shortest interval: below it, reading takes longer than the pause.
-const SHORTEST: Duration = Duration::from_millis(1);
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "write seconds as a number: 1 or 0.5".to_owned())?;
-    match Duration::try_from_secs_f64(seconds) {
-        // A day: what is longer is a task for cron, and would overflow the clock if it were much longer.
-        Ok(interval) if (SHORTEST..=Duration::from_secs(86_400)).contains(&interval) => Ok(interval),
-        _ => Err("write seconds from 0.001 to 86400".to_owned()),
-    }
+/// A poll under way.
+struct Polling<'p, W> {
+    poll: &'p Poll,
+    path: &'p Path,
+    json: bool,
+    matcher: Matcher,
+    screen: Screen,
+    out: &'p mut W,
+    /// `None` until there was a reading of the weir that is followed.
+    known: Option<Known>,
 }
 
-/// What is known of weir at a reading.
-enum Reading {
-    /// Its values, and whatever is to be said about them.
-    Values(Vec<u8>, Option<String>),
-    /// Nothing to show, and why.
-    Nothing(String),
+/// What is known of the weir that is followed.
+struct Known {
+    /// The epoch at which its meaning was read.
+    epoch: u64,
+    meaning: Meaning,
+    baseline: Baseline,
+    /// What is to be said of the comparison.
+    notes: Vec<String>,
+    /// Rates have a reading to be measured from.
+    is_measured: bool,
+}
+
+/// Why a reading came to nothing.
+enum Interruption {
+    /// The segment could not be read.
+    Read(ReadError),
+    /// There is no going on.
+    Fatal(Failure),
+}
+
+impl<T: Into<Trouble>> From<T> for Interruption {
+    fn from(trouble: T) -> Interruption {
+        match trouble.into() {
+            Trouble::Read(error) => Interruption::Read(error),
+            Trouble::Output(error) => Interruption::Fatal(Failure::Output(error)),
+        }
+    }
 }
 
 impl Poll {
     /// Prints until it is stopped. That there is no weir at the start is an error; later it is an interruption.
     pub fn run(&self, path: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
         let matcher = self.patterns.compile()?;
-        let mut weir = Some(Weir::connect(path)?);
-        let mut screen = Screen::new(std::io::stdout().is_terminal(), self.view.is_for_people(json));
+        let screen = Screen::new(std::io::stdout().is_terminal(), self.view.format(json) == Format::Text);
+        let mut polling = Polling { poll: self, path, json, matcher, screen, out, known: None };
+        let mut follower = Follower::new(path);
+        let mut started = false;
         let mut next = Instant::now();
         loop {
-            if weir.as_ref().is_none_or(Weir::is_replaced) {
-                weir = match Weir::connect(path) {
-                    Ok(weir) => Some(weir),
-                    Err(failure) => {
-                        screen.note(&waiting(failure), out)?;
-                        None
+            let result = match follower.follow() {
+                Ok(Followed { connection, writer, is_new }) => {
+                    if is_new {
+                        polling.known = None;
                     }
-                };
-            }
-            if let Some(connected) = &weir {
-                match self.read(connected, &matcher, json)? {
-                    Reading::Values(block, note) => screen.draw(&block, note.as_deref(), out)?,
-                    Reading::Nothing(reason) => {
-                        screen.note(&reason, out)?;
-                        weir = None;
+                    polling.read(connection.reader(), writer)
+                }
+                Err(Absence::Dead { pid, age }) => {
+                    let silence = Silence::of(Liveness::Dead { pid, age });
+                    let text = silence.map(|silence| silence.to_string()).unwrap_or_default();
+                    polling.screen.note(&waiting(text), polling.out)?;
+                    Ok(())
+                }
+                Err(Absence::Unreadable(error)) => Err(Interruption::Read(error)),
+            };
+            match result {
+                Ok(()) => started = true,
+                Err(Interruption::Fatal(failure)) => return Err(failure),
+                Err(Interruption::Read(error)) => {
+                    follower.failed(&error);
+                    // The next reading may find it at rest.
+                    let passing = matches!(error, ReadError::Busy { .. } | ReadError::Locked);
+                    let failure = refusal(path, error);
+                    if !started && !passing {
+                        return Err(failure);
                     }
+                    polling.screen.note(&waiting(failure), polling.out)?;
                 }
             }
             next += self.interval;
@@ -88,43 +130,53 @@ impl Poll {
             }
         }
     }
+}
 
-    fn read(&self, weir: &Weir, matcher: &Matcher, json: bool) -> Result<Reading, Failure> {
-        let result = weir.silence().and_then(|silence| {
-            let note = silence.map(|silence| silence.to_string());
-            if silence.is_some_and(|silence| silence.dead) {
-                return Ok(Reading::Nothing(waiting(note.unwrap_or_default())));
+impl<W: Write> Polling<'_, W> {
+    fn read(&mut self, reader: &Reader, writer: Liveness) -> Result<(), Interruption> {
+        let epoch = reader.epoch();
+        let Polling { poll, matcher, screen, out, .. } = self;
+        let wanted = |entry: &&Entry| matcher.matches(&entry.name);
+        let known = match self.known.take() {
+            Some(known) if known.epoch == epoch => known,
+            earlier => {
+                let meaning = Meaning::of(reader)?;
+                let (baseline, notes, is_measured) = match earlier {
+                    Some(known) => (known.baseline, known.notes, known.is_measured),
+                    None => {
+                        let entries = meaning.listing.iter().filter(wanted);
+                        let comparison = &poll.comparison;
+                        let found = comparison.baseline(&poll.view, entries, &meaning, reader, self.path);
+                        let (baseline, notes) = found.map_err(Interruption::Fatal)?;
+                        (baseline, notes, false)
+                    }
+                };
+                Known { epoch, meaning, baseline, notes, is_measured }
             }
-            let snapshot = weir.snapshot(|entry| matcher.matches(&entry.name))?;
-            let mut block = Vec::new();
-            self.view.write(&snapshot, json, &mut block)?;
-            let unmatched = if snapshot.values.is_empty() { self.patterns.unmatched() } else { None };
-            Ok(Reading::Values(block, note.or(unmatched)))
-        });
-        match result {
-            // The next reading may find it at rest.
-            Err(failure @ Failure::Segment { source: ReadError::Busy { .. } | ReadError::Locked, .. }) => {
-                Ok(Reading::Nothing(waiting(failure)))
-            }
-            other => other,
+        };
+        let view = &poll.view;
+        let Known { meaning, baseline, notes, is_measured, .. } = self.known.insert(known);
+        let (entries, json) = (|| meaning.listing.iter().filter(wanted), self.json);
+        if baseline.is_rate() && !*is_measured {
+            let lines = Lines::new(view, json, 0.0, std::io::sink());
+            Pass { reader, meaning, view, baseline, lines, silent: true }.run(entries())?;
+            *is_measured = true;
+            return Ok(());
         }
+        let lines = Lines::new(view, json, seconds_since_1970(), screen.block(*out)?);
+        let mut pass = Pass { reader, meaning, view, baseline, lines, silent: false };
+        pass.run(entries())?;
+        let block = pass.lines.into_inner();
+        let unmatched = || {
+            if entries().next().is_none() { poll.patterns.unmatched() } else { None }
+        };
+        let silence = Silence::of(writer).map(|silence| silence.to_string());
+        let note = silence.or_else(unmatched).or_else(|| (!notes.is_empty()).then(|| notes.join("; ")));
+        block.finish(note.as_deref())?;
+        Ok(())
     }
 }
 
 fn waiting(why: impl Display) -> String {
     format!("{why} (waiting)")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_are_seconds() {
-        assert_eq!(interval("1"), Ok(Duration::from_secs(1)));
-        assert_eq!(interval("0.25"), Ok(Duration::from_millis(250)));
-        for wrong in ["", "x", "-1", "0", "nan", "inf", "1e300", "86401"] {
-            interval(wrong).unwrap_err();
-        }
-    }
 }

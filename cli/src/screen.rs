@@ -26,36 +26,39 @@ const CLEAR_BELOW: &str = "\x1b[J";
 const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 
+/// A block on its way to the screen, of which a terminal gets as many lines as it has.
+#[derive(Debug)]
+pub struct Block<'s, W> {
+    screen: &'s mut Screen,
+    out: &'s mut W,
+    /// What fits.
+    text: Vec<u8>,
+    /// Lines that the terminal has.
+    lines: usize,
+    /// Lines of the block so far.
+    all: usize,
+}
+
 impl Screen {
     /// A screen.
     pub fn new(terminal: bool, gaps: bool) -> Screen {
         Screen { terminal, gaps, blocks: 0, said: None }
     }
 
-    /// Shows a block of lines, and below it a note: on a terminal as long as it holds, otherwise on stderr when it is new.
-    pub fn draw(&mut self, block: &[u8], note: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+    /// Begins a block of lines.
+    pub fn block<'s, W: Write>(&'s mut self, out: &'s mut W) -> io::Result<Block<'s, W>> {
         self.blocks += 1;
-        if self.terminal {
-            return self.redraw(block, note, out);
-        }
-        if self.gaps && self.blocks > 1 {
+        if !self.terminal && self.gaps && self.blocks > 1 {
             out.write_all(b"\n")?;
         }
-        out.write_all(block)?;
-        out.flush()?;
-        // The age of a silence grows from block to block, without being news.
-        match note {
-            None => self.said = None,
-            Some(note) => self.say(note),
-        }
-        Ok(())
+        let lines = if self.terminal { lines_of_terminal() } else { 0 };
+        Ok(Block { screen: self, out, text: Vec::new(), lines, all: 0 })
     }
 
     /// Says why there is nothing to show.
     pub fn note(&mut self, note: &str, out: &mut impl Write) -> io::Result<()> {
         if self.terminal {
-            self.blocks += 1;
-            return self.redraw(b"", Some(note), out);
+            return self.block(out)?.finish(Some(note));
         }
         self.say(note);
         Ok(())
@@ -68,24 +71,58 @@ impl Screen {
             self.said = Some(news);
         }
     }
+}
 
-    /// All at once, so that nobody sees half a frame.
-    fn redraw(&self, block: &[u8], note: Option<&str>, out: &mut impl Write) -> io::Result<()> {
-        let lines = rustix::termios::tcgetwinsize(io::stdout())
-            .map_or(LINES, |size| if size.ws_row == 0 { LINES } else { size.ws_row.into() });
-        if self.blocks == 1 {
-            out.write_all(CLEAR_ALL.as_bytes())?;
+impl<W: Write> Write for Block<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.screen.terminal {
+            return self.out.write(bytes);
         }
-        out.write_all(frame(&String::from_utf8_lossy(block), note, lines).as_bytes())?;
-        out.flush()
+        for &byte in bytes {
+            if self.all < self.lines {
+                self.text.push(byte);
+            }
+            self.all += usize::from(byte == b'\n');
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// What redraws a terminal of so many lines.
-fn frame(block: &str, note: Option<&str>, lines: usize) -> String {
+impl<W: Write> Block<'_, W> {
+    /// Shows the block, and below it a note: on a terminal as long as it holds, otherwise on stderr when it is new.
+    pub fn finish(self, note: Option<&str>) -> io::Result<()> {
+        let Block { screen, out, text, lines, all } = self;
+        if screen.terminal {
+            // All at once, so that nobody sees half a frame.
+            if screen.blocks == 1 {
+                out.write_all(CLEAR_ALL.as_bytes())?;
+            }
+            out.write_all(frame(&String::from_utf8_lossy(&text), all, note, lines).as_bytes())?;
+            return out.flush();
+        }
+        out.flush()?;
+        // The age of a silence grows from block to block, without being news.
+        match note {
+            None => screen.said = None,
+            Some(note) => screen.say(note),
+        }
+        Ok(())
+    }
+}
+
+fn lines_of_terminal() -> usize {
+    rustix::termios::tcgetwinsize(io::stdout())
+        .map_or(LINES, |size| if size.ws_row == 0 { LINES } else { size.ws_row.into() })
+}
+
+/// What redraws a terminal of so many lines with the beginning of a block that has `all` lines.
+fn frame(block: &str, all: usize, note: Option<&str>, lines: usize) -> String {
     // The last line stays empty for the cursor.
     let room = lines.saturating_sub(1 + usize::from(note.is_some()));
-    let all = block.lines().count();
     let shown = if all > room { room.saturating_sub(1) } else { all };
     let rest = format!("… {} more lines: name fewer with a PATTERN", all - shown);
     let mut frame = String::from(NO_WRAP);
@@ -111,31 +148,36 @@ mod tests {
 
     #[test]
     fn a_frame_covers_the_one_before() {
-        assert_eq!(frame("a\nb\n", None, 24), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
-        assert_eq!(frame("", Some("gone"), 24), "\x1b[?7l\x1b[Hgone\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(frame("a\nb\n", 2, None, 24), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(frame("", 0, Some("gone"), 24), "\x1b[?7l\x1b[Hgone\x1b[K\n\x1b[J\x1b[?7h");
     }
 
     #[test]
     fn a_frame_fits_its_terminal() {
         let block = "x\n".repeat(100);
         for (lines, note) in [(24, None), (24, Some("note")), (3, None)] {
-            let frame = frame(&block, note, lines);
+            let frame = frame(&block, 100, note, lines);
             assert_eq!(frame.matches('\n').count(), lines - 1);
             let shown = frame.matches('x').count();
             assert!(frame.contains(&format!("… {} more lines", 100 - shown)), "{frame}");
         }
-        assert_eq!(frame("x\nx\n", None, 3).matches('x').count(), 2);
+        assert_eq!(frame("x\nx\n", 2, None, 3).matches('x').count(), 2);
     }
 
     #[test]
     fn what_is_no_terminal_gets_no_control_sequence() {
+        fn draw(screen: &mut Screen, text: &[u8], out: &mut Vec<u8>) {
+            let mut block = screen.block(out).unwrap();
+            block.write_all(text).unwrap();
+            block.finish(None).unwrap();
+        }
         let (mut screen, mut out) = (Screen::new(false, true), Vec::new());
-        screen.draw(b"a\n", None, &mut out).unwrap();
-        screen.draw(b"b\n", None, &mut out).unwrap();
+        draw(&mut screen, b"a\n", &mut out);
+        draw(&mut screen, b"b\n", &mut out);
         assert_eq!(std::mem::take(&mut out), b"a\n\nb\n");
         let mut screen = Screen::new(false, false);
-        screen.draw(b"a\n", None, &mut out).unwrap();
-        screen.draw(b"b\n", None, &mut out).unwrap();
+        draw(&mut screen, b"a\n", &mut out);
+        draw(&mut screen, b"b\n", &mut out);
         assert_eq!(out, b"a\nb\n");
     }
 
@@ -146,7 +188,7 @@ mod tests {
         let said = screen.said.clone();
         screen.say("silent for 14 s");
         assert_eq!(screen.said, said);
-        screen.draw(b"", None, &mut Vec::new()).unwrap();
+        screen.block(&mut Vec::new()).unwrap().finish(None).unwrap();
         assert_eq!(screen.said, None);
     }
 }

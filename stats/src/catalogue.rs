@@ -175,6 +175,15 @@ impl Description {
         vector
     }
 
+    /// The labels that [columns](Description::columns) have, in their order.
+    pub fn column_labels(&self) -> Vec<&str> {
+        if self.columns.starts_with('/') {
+            return self.columns.split('/').filter_map(placeholder).collect();
+        }
+        let axes = self.columns.split(',').filter(|axis| !axis.is_empty());
+        axes.map(|axis| axis.split_once('=').map_or(axis, |(label, _)| label)).collect()
+    }
+
     /// What the template's placeholders stand for in a path; `None` if the path does not fit.
     pub fn labels<'a>(&'a self, path: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
         fit(&self.path, path)
@@ -410,6 +419,19 @@ mod tests {
             assert_eq!(catalogue.describe(path), None, "{path}");
         }
         segment.describe(&declared).unwrap_err();
+    }
+
+    #[test]
+    fn columns_have_labels() {
+        for (columns, labels) in [
+            ("", &[][..]),
+            ("worker", &["worker"]),
+            ("interface=/if/names", &["interface"]),
+            ("customer=/c/names,le=/c/bins", &["customer", "le"]),
+            ("/err/{node}/{reason}", &["node", "reason"]),
+        ] {
+            assert_eq!(Description::simple("/a", "", columns, "").column_labels(), labels);
+        }
     }
 
     #[test]

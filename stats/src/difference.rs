@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::catalogue::{Catalogue, Semantics};
+use crate::layout::Kind;
 use crate::reader::Snapshot;
 use crate::value::{Bins, Pair, Value};
 
@@ -15,7 +16,7 @@ impl Snapshot {
             earlier.values.iter().map(|(entry, value)| (&*entry.name, value)).collect();
         let values = self.values.iter().map(|(entry, now)| {
             let value = match before.get(&*entry.name) {
-                Some(before) if catalogue.counts(&entry.name, now) => now.since(before),
+                Some(before) if catalogue.counts(&entry.name, entry.kind) => now.since(before),
                 _ => now.clone(),
             };
             (entry.clone(), value)
@@ -34,10 +35,10 @@ impl Value {
 
 impl Catalogue {
     /// Whether a path's numbers only grow. Without a description, its kind decides.
-    pub fn counts(&self, path: &str, value: &Value) -> bool {
+    pub fn counts(&self, path: &str, kind: Kind) -> bool {
         match self.describe(path) {
             Some(described) => described.description.semantics == Semantics::Counter,
-            None => !matches!(value, Value::Gauge(_)),
+            None => kind != Kind::Gauge,
         }
     }
 }
@@ -93,7 +94,7 @@ fn bins(now: &Bins, before: &Bins) -> Bins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Description, Entry, Kind};
+    use crate::{Description, Entry};
 
     fn snapshot(values: &[(&str, Value)]) -> Snapshot {
         let entry = |name: &str| {
