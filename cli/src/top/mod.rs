@@ -173,7 +173,7 @@ impl Live {
             // Drawing looks at the size, and anything that happens leads to a drawing.
             Event::Resized => {}
             Event::Stop => self.stop()?,
-            Event::Continued => self.terminal.enter()?,
+            Event::Continued => self.terminal.mend()?,
             Event::Closed => return Ok(Some(End::Wished)),
             Event::End(signal) => return Ok(Some(End::Signal(signal))),
         }

@@ -40,23 +40,7 @@ in  100k pps  800M bps  out  100k pps  800M bps  drops  15.0/s  12 packets/call
 port  rx pps rx bps tx pps tx bps drops/s punts/s misses/s tx-err/s rx+tx bps
 eth1    100k   800M      0      0    15.0       0        0        0       ▂▃▄▅▆█
 端口       0      0   100k   800M       0       0        0        0       ▂▃▄▅▆█
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+[17 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );
@@ -71,59 +55,7 @@ in  100k pps  800M bps  out  100k pps  800M bps  drops  15.0/s  12 packets/call
 port  rx pps rx bps tx pps tx bps drops/s punts/s misses/s tx-err/s rx+tx bps                                                    rx total tx total   lost
 eth1    100k   800M      0      0    15.0       0        0        0                                                       ▂▃▄▅▆█   3.100M        0   1100
 端口       0      0   100k   800M       0       0        0        0                                                       ▂▃▄▅▆█        0   3.099M      0
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+[53 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads  z zeros  p pause  +- interval
 ");
 }
@@ -153,9 +85,7 @@ in  100k pps  800M bps
 port  rx pps rx bps tx pps tx bps
 eth1    100k   800M      0      0
 端口       0      0   100k   800M
-
-
-
+[3 empty lines]
 q quit  ? help  Tab view  / filter
 ",
     );
@@ -238,9 +168,7 @@ eth1  main         0      0      0      0       0       0        0        0
 eth1  0         100k   800M      0      0    15.0       0        0        0
 端口  main         0      0      0      0       0       0        0        0
 端口  0            0      0   100k   800M       0       0        0        0
-
-
-
+[3 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );
@@ -273,9 +201,7 @@ ip4-input  0       310000  3.100M         10.0          20.0     16.7%      0
 ip4-input  main         0       0            -             -         -      0
 ip4-lookup main         0       0            -             -         -      0
 tx         main         0       0            -             -         -      0
-
-
-
+[3 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );
@@ -425,9 +351,7 @@ live  pid 4242  up 1:02:03  1 worker  only /THx/  every 1 s
 in  100k pps  800M bps  out  100k pps  800M bps  drops  15.0/s  12 packets/call
  1 Ports    2 Nodes    3 Drops    4 Workers   nothing matches
 port  rx pps rx bps tx pps tx bps drops/s punts/s misses/s tx-err/s rx+tx bps
-
-
-
+[3 empty lines]
 /THx  Enter: keep it  Esc: as before
 ",
     );
@@ -579,9 +503,7 @@ Ctrl-Z          stop; fg goes on
 Esc             close the help, remove the filter, or quit
 q or Ctrl-C     quit
                 pps, bps: packets, bits a second; k, M, G: powers of 1000
-
-
-
+[3 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );
@@ -609,11 +531,7 @@ fn a_segment_of_something_else_has_no_views() {
         "\
 connecting  every 1 s  /run/weir/stats.sock
 in     - pps     - bps  out     - pps     - bps  drops     -/s
-
-
-
-
-
+[5 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );
@@ -625,12 +543,45 @@ segment  pid 4242  up 1:02:03  1 worker  every 1 s  /run/weir/stats.sock
 in     - pps     - bps  out     - pps     - bps  drops     -/s
 
 nothing that top knows is in this segment
-
-
-
+[3 empty lines]
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );
+}
+
+#[test]
+fn a_segment_that_is_not_as_it_should_be_is_shown_as_far_as_it_goes() {
+    let mut trial = Trial::empty();
+    let publish = |batch: &mut weir_stats::Batch<'_>| {
+        let mut names = batch.names("/if/names", 2)?;
+        batch.set_name(&mut names, 0, "short")?;
+        batch.set_name(&mut names, 1, "without-counters")?;
+        // Of another kind, too short, or not there.
+        batch.simple("/if/rx", 1, 1)?.take_row(1).unwrap().add(0, 7);
+        batch.gauge("/if/tx", 5)?;
+        batch.names("/if/drops", 1)?;
+        let mut nodes = batch.names("/sys/node/names", 1)?;
+        batch.set_name(&mut nodes, 0, "lonely")?;
+        batch.gauge("/err/no-slash", 1)?;
+        batch.gauge("/sys/vector_rate_per_worker", 3)
+    };
+    trial.segment().register(publish).unwrap();
+    for key in ["1", "2", "3", "4", "w", "t", "1", "2", "3", "4"] {
+        trial.keys(key);
+        trial.read(1.0);
+        trial.screen(80, 24);
+    }
+    trial.keys("1wt");
+    shows(&trial.screen(60, 8), "\
+live  pid 4242  up 1:02:03  1 worker  every 1 s
+in     0 pps     0 bps  out     - pps     - bps
+ 1 Ports    2 Nodes    3 Drops    4 Workers
+port            rx pps rx bps tx pps tx bps drops/s misses/s
+short                0      0      -      -       -        -
+without-counte…      0      0      -      -       -        -
+
+q quit  ? help  Tab view  / filter  s sort  t totals
+");
 }
 
 #[test]

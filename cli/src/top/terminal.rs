@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::panic;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
@@ -76,12 +77,18 @@ impl Terminal {
         self.inner.resize(self.size)
     }
 
-    /// Takes the terminal again after it was given back, or after somebody else changed it.
+    /// Takes the terminal, again if it was given back.
     pub fn enter(&mut self) -> io::Result<()> {
-        // Taken already, it would not be taken again, though a shell may have changed it while we were stopped.
+        TAKEN.store(true, Ordering::SeqCst);
+        say(EnterAlternateScreen)?;
+        self.mend()
+    }
+
+    /// Makes the terminal what it was, after a shell may have changed it while this process was stopped.
+    pub fn mend(&mut self) -> io::Result<()> {
+        // crossterm does nothing to a terminal that it has taken already.
         disable_raw_mode()?;
         enable_raw_mode()?;
-        say(EnterAlternateScreen)?;
         say(Hide)?;
         self.redraw()
     }
@@ -93,8 +100,15 @@ impl Drop for Terminal {
     }
 }
 
-/// Gives the terminal back: its modes, its screen, its cursor. Does nothing to one that is gone.
+/// Whether the terminal is taken. Giving it back twice would put the cursor back to where it was before what has been
+/// written since.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Gives the terminal back, if it is taken: its modes, its screen, its cursor. Does nothing to one that is gone.
 pub fn give_back() {
+    if !TAKEN.swap(false, Ordering::SeqCst) {
+        return;
+    }
     // The modes first: this never waits for the other side to read.
     let _ = disable_raw_mode();
     let _ = say(ResetColor);
@@ -113,5 +127,67 @@ fn size(of: impl AsFd) -> Rect {
     match rustix::termios::tcgetwinsize(of) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => Rect::new(0, 0, size.ws_col, size.ws_row),
         _ => UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::OpenptFlags;
+    use rustix::termios::tcgetattr;
+
+    use super::*;
+
+    /// Tells the test below that it is the child, on a terminal.
+    const CHILD: &str = "WEIRSTAT_TEST_PANIC";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_says_what_happened() {
+        let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        rustix::pty::grantpt(&master).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        let terminal = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let before = tcgetattr(&terminal).unwrap();
+
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "top::terminal::tests::panics", "--ignored", "--nocapture"]);
+        command.env(CHILD, "").env("RUST_BACKTRACE", "0").stdin(terminal.try_clone().unwrap());
+        command.stdout(terminal.try_clone().unwrap()).stderr(Stdio::from(terminal.try_clone().unwrap()));
+        assert_eq!(command.status().unwrap().code(), Some(101));
+        assert_eq!(format!("{:?}", tcgetattr(&terminal).unwrap()), format!("{before:?}"));
+
+        let (mut bytes, mut screen) = ([0; 65_536], vt100::Parser::new(24, 80, 0));
+        let mut drawn = false;
+        // All that was written is there already; it fits into the terminal's buffer.
+        let count = File::from(master).read(&mut bytes).unwrap();
+        for byte in &bytes[..count] {
+            screen.process(&[*byte]);
+            drawn |= screen.screen().alternate_screen() && screen.screen().contents().contains("drawn");
+        }
+        let screen = screen.screen();
+        let text = screen.contents();
+        assert!(drawn && text.contains("on purpose") && !text.contains("drawn"), "{text}");
+        assert!(!screen.alternate_screen() && !screen.hide_cursor());
+    }
+
+    #[test]
+    #[ignore = "not a test: panics on the terminal that the test above has made"]
+    fn panics() {
+        if std::env::var_os(CHILD).is_none() {
+            return;
+        }
+        let mut terminal = Terminal::take().unwrap();
+        let drawn = |_, out: &mut Buffer| {
+            out.set_string(0, 0, "drawn", ratatui::style::Style::new());
+            None
+        };
+        terminal.draw(drawn).unwrap();
+        // In another thread, while this one has the lock of stdout, as main has it.
+        let _lock = io::stdout().lock();
+        std::thread::spawn(|| panic!("on purpose")).join().unwrap();
     }
 }

@@ -102,6 +102,11 @@ impl Trial {
         }
     }
 
+    /// The segment, to be made worse.
+    pub fn segment(&mut self) -> &mut Segment {
+        &mut self.segment
+    }
+
     /// The same weir for the eyes of another user.
     pub fn see_as(&mut self, variables: &'static [(&'static str, &'static str)]) {
         self.look = Look::of(|name| {
@@ -140,8 +145,11 @@ impl Trial {
                 "/sys/pid" => *value = Value::Scalar(4242),
                 // weir's own names are ASCII; whoever else writes a segment may use others.
                 "/if/names" => {
-                    let Value::Names(names) = value else { panic!() };
-                    names[2] = "端口".to_owned();
+                    if let Value::Names(names) = value
+                        && let Some(name) = names.iter_mut().find(|name| *name == "wide")
+                    {
+                        *name = "端口".to_owned();
+                    }
                 }
                 "/sys/boottime" => *value = Value::Scalar(NOW - 3723),
                 _ => {}
@@ -173,16 +181,27 @@ impl Trial {
         Some(self.model.act(action(key.into(), self.model.typing().is_some())?))
     }
 
-    /// Draws, and says how the screen looks; spaces at the ends of lines are left out.
+    /// Draws, and says how the screen looks. Spaces at the ends of lines are left out, and more than two empty lines are
+    /// counted.
     pub fn screen(&mut self, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         self.draw(&mut terminal);
-        let mut text = String::new();
-        // What a wide character covers has no symbol of its own.
-        for line in terminal.backend().to_string().lines() {
-            text.push_str(line.split('"').nth(1).unwrap_or_default().trim_end());
+        let (mut text, mut empty) = (String::new(), 0);
+        // The line behind the last one ends a run of empty ones.
+        for line in terminal.backend().to_string().lines().chain(["\"end"]) {
+            let line = line.split('"').nth(1).unwrap_or_default().trim_end();
+            if line.is_empty() {
+                empty += 1;
+                continue;
+            }
+            match std::mem::take(&mut empty) {
+                lines @ 0..=2 => text.push_str(&"\n".repeat(lines)),
+                lines => text.push_str(&format!("[{lines} empty lines]\n")),
+            }
+            text.push_str(line);
             text.push('\n');
         }
+        text.truncate(text.len() - "end\n".len());
         text
     }
 

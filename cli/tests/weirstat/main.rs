@@ -6,5 +6,6 @@
 
 mod commands;
 mod lab;
+mod live;
 mod polling;
 mod refusals;

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WRITER: &str = "WEIRSTAT_TEST_WRITER";
 
 /// A child that is not left behind.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -142,7 +142,7 @@ fn a_killed_weir_is_noticed_by_its_heart() {
 }
 
 /// A weir in a process of its own, so that it can be killed.
-fn start_writer(socket: &Path) -> Running {
+pub fn start_writer(socket: &Path) -> Running {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "polling::writer", "--ignored"]).env(WRITER, socket);
     let child = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
