@@ -3,8 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::counters::Counters;
 use crate::lab::Lab;
+use crate::programs::program;
 
 /// How long weir may take to be ready, or to leave: many times what a debug build needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ impl Weir {
         let log = File::create(folder.join("weir.log"))?;
         let mut process = lab
             .router
-            .command(program()?)
+            .command(program("weir")?)
             .args(["run", "--config"])
             .arg(&file)
             .env("NOTIFY_SOCKET", folder.join("ready.sock"))
@@ -145,30 +145,4 @@ impl Drop for Weir {
             eprintln!("weir said:\n{}", self.log());
         }
     }
-}
-
-/// The program: the one that `WEIR_BIN` names, or one that cargo makes now, so that a test never runs an old one.
-fn program() -> Result<PathBuf> {
-    static PROGRAM: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        if let Some(path) = std::env::var_os("WEIR_BIN") {
-            return Ok(path.into());
-        }
-        build().map_err(|error| format!("{error:#}"))
-    });
-    program.clone().map_err(anyhow::Error::msg)
-}
-
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["build", "--package", "weir", "--bin", "weir", "--manifest-path"])
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
-        .stdin(Stdio::null())
-        .output()?;
-    ensure!(output.status.success(), "weir does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    // a test's program is <target>/debug/deps/<test>-<hash>
-    let program = std::env::current_exe()?;
-    let folder = program.ancestors().nth(2).context("cannot tell where cargo builds")?;
-    Ok(folder.join("weir"))
 }

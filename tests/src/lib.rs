@@ -9,5 +9,6 @@ pub mod counters;
 pub mod frames;
 pub mod lab;
 pub mod namespace;
+pub mod programs;
 pub mod scenario;
 pub mod wire;

@@ -104,6 +104,7 @@ pub fn run() -> Result<ExitCode> {
     let mut tests = cargo(&toolchain);
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]);
     tests.env("WEIR_BIN", target_dir()?.join("debug/weir"));
+    tests.env("WEIRSTAT_BIN", target_dir()?.join("debug/weirstat"));
     tallies.push(("tests", tally("tests", &mut tests, Tally::default())?));
     tallies.push(("loom model", tally("loom model", &mut loom(&toolchain)?, Tally::default())?));
     let missing = miri_is_missing();
