@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A program, `weir` or `weirstat`: the one that `WEIR_BIN` or `WEIRSTAT_BIN` names, or one that cargo makes now, so that a
+/// A program, `weir`, `weirstat` or a benchmark: the one that `WEIR_BIN` or `WEIRSTAT_BIN` names, or one that cargo makes now, so that a
 /// test never runs an old one.
 pub fn program(name: &str) -> Result<PathBuf> {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
@@ -27,8 +27,9 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 fn build(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let package = if name.starts_with("weir-bench-") { "weir-benches" } else { name };
     let output = Command::new(cargo)
-        .args(["build", "--package", name, "--bin", name, "--manifest-path"])
+        .args(["build", "--package", package, "--bin", name, "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .stdin(Stdio::null())
         .output()?;

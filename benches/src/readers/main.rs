@@ -61,7 +61,12 @@ fn main() -> Result<()> {
     }
     println!("{} customers, 2 workers", arguments.customers);
     println!("{:<44} {:>12} {:>12} {:>12}", "", "measured", "target", "resident");
-    let bench = Bench { weirstat: weirstat()?, socket, folder: folder.path().to_owned() };
+    let bench = Bench {
+        customers: arguments.customers,
+        weirstat: weirstat()?,
+        socket,
+        folder: folder.path().to_owned(),
+    };
     bench.ls(arguments.rounds)?;
     bench.dump(arguments.rounds)?;
     bench.scrape(arguments.rounds)?;
@@ -70,6 +75,7 @@ fn main() -> Result<()> {
 }
 
 struct Bench {
+    customers: usize,
     weirstat: PathBuf,
     socket: PathBuf,
     folder: PathBuf,
@@ -101,6 +107,7 @@ impl Bench {
         let time = Duration::from_secs_f64(median(costs.iter().map(|cost| cost.time.as_secs_f64())));
         let memory = costs.iter().map(|cost| cost.memory).max().unwrap_or(0);
         let bytes = costs.first().map_or(0, |cost| cost.bytes);
+        anyhow::ensure!(bytes > 0, "{what} prints nothing");
         let what = format!("{what}, {:.1} MB", bytes as f64 / 1e6);
         let milliseconds = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
         line(&what, &milliseconds(time), &milliseconds(target), time <= target, memory);
@@ -134,6 +141,7 @@ impl Bench {
         let answers = (0..rounds.max(20)).map(|_| get(address, "/metrics")).collect::<Result<Vec<_>>>()?;
         let time = Duration::from_secs_f64(median(answers.iter().map(|(time, _)| time.as_secs_f64())));
         let bytes = answers.first().map_or(0, |(_, bytes)| *bytes);
+        anyhow::ensure!(bytes > 10_000, "a scrape of {bytes} bytes does not have all ports and nodes");
         let what = format!("scrape of ports and nodes, {:.0} kB", bytes as f64 / 1e3);
         let measured = format!("{:.1} ms", time.as_secs_f64() * 1e3);
         line(&what, &measured, "20 ms", time <= Duration::from_millis(20), exporter.memory()?);
@@ -156,7 +164,9 @@ impl Bench {
         let mount_text = mount.to_str().context("a path in UTF-8")?;
         let mut mounted = Running(self.command(&["fs", mount_text]).stderr(Stdio::null()).spawn()?);
         until("the mount", || mount.join("sys").exists())?;
-        let result = (0..rounds).map(|_| find(&mount)).collect::<Result<Vec<_>>>();
+        // A part of the tree: as a whole it has more than three million entries.
+        let folder = mount.join("customers/rx");
+        let result = (0..rounds).map(|_| find(&folder)).collect::<Result<Vec<_>>>();
         let memory = mounted.memory();
         mounted.stop()?;
         let (results, memory) = (result?, memory?);
@@ -164,6 +174,12 @@ impl Bench {
         let rate = median(rates) as u64;
         let entries = results.first().map_or(0, |(_, entries)| *entries);
         line(&format!("find, {entries} entries"), &format!("{rate} /s"), "20000 /s", rate >= 20_000, memory);
+        // A folder and two numbers for each customer.
+        anyhow::ensure!(
+            entries > 3 * self.customers,
+            "find sees {entries} entries of {} customers",
+            self.customers
+        );
         unmounted(&mount)
     }
 }

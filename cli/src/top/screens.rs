@@ -572,7 +572,9 @@ fn a_segment_that_is_not_as_it_should_be_is_shown_as_far_as_it_goes() {
         trial.screen(80, 24);
     }
     trial.keys("1wt");
-    shows(&trial.screen(60, 8), "\
+    shows(
+        &trial.screen(60, 8),
+        "\
 live  pid 4242  up 1:02:03  1 worker  every 1 s
 in     0 pps     0 bps  out     - pps     - bps
  1 Ports    2 Nodes    3 Drops    4 Workers
@@ -581,7 +583,8 @@ short                0      0      -      -       -        -
 without-counte…      0      0      -      -       -        -
 
 q quit  ? help  Tab view  / filter  s sort  t totals
-");
+",
+    );
 }
 
 #[test]
