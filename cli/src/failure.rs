@@ -161,6 +161,46 @@ pub enum Failure {
         /// The system's answer.
         source: io::Error,
     },
+    /// Nothing can be mounted at this folder.
+    #[error("cannot mount at {}: {reason}", path.display())]
+    Mountpoint {
+        /// The folder.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// Something is mounted there already.
+    #[error(
+        "something is mounted at {} already: unmount it (umount {}), or name another folder",
+        path.display(),
+        path.display()
+    )]
+    Mounted {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file system cannot be had.
+    #[error("cannot mount the file system at {}: {reason}", path.display())]
+    Mount {
+        /// The folder.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The file system stays.
+    #[error("cannot unmount {}: {reason}; unmount it yourself (umount -l {})", path.display(), path.display())]
+    Unmount {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// There is no background.
+    #[error("cannot go to the background: {0}; leave out --background")]
+    Background(io::Error),
+    /// What a weirstat in the background said.
+    #[error("{0}")]
+    Told(String),
     /// Standard output does not take it.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),

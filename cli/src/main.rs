@@ -9,6 +9,7 @@ mod baseline;
 mod connection;
 mod dump;
 mod failure;
+mod fs;
 mod lines;
 mod ls;
 mod names;
@@ -70,6 +71,7 @@ enum Command {
     Prometheus(prometheus::Prometheus),
     Show(show::Show),
     Top(top::Top),
+    Fs(fs::Fs),
 }
 
 impl Arguments {
@@ -79,7 +81,9 @@ impl Arguments {
         let machine = match &arguments.command {
             Command::Dump(dump) => dump.view.machine,
             Command::Poll(poll) => poll.view.machine,
-            Command::Ls(_) | Command::Prometheus(_) | Command::Show(_) | Command::Top(_) => false,
+            Command::Ls(_) | Command::Prometheus(_) | Command::Show(_) | Command::Top(_) | Command::Fs(_) => {
+                false
+            }
         };
         if machine && arguments.json {
             let text = "--machine and --json are two formats: choose one";
@@ -87,6 +91,10 @@ impl Arguments {
         }
         if arguments.json && matches!(arguments.command, Command::Top(_)) {
             let text = "top is for people: weirstat poll --json gives numbers to programs";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        if arguments.json && matches!(arguments.command, Command::Fs(_)) {
+            let text = "fs prints nothing: in its folders there are files called json";
             return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
         }
         Ok(arguments)
@@ -115,6 +123,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Prometheus(prometheus) => prometheus.run(path)?,
         Command::Show(show) => show.run(path, json, &mut out)?,
         Command::Top(top) => top.run(path)?,
+        Command::Fs(fs) => fs.run(path)?,
     }
     Ok(out.flush()?)
 }
