@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
+mod fs;
 mod lab;
 mod live;
 mod polling;

@@ -1,0 +1,9 @@
+//! `weirstat fs` through the kernel, as the tools of every day see it.
+
+mod changes;
+mod endings;
+mod mounted;
+mod names;
+mod refusals;
+mod tools;
+mod vectors;
