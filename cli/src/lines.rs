@@ -221,7 +221,11 @@ impl<W: Write> Lines<W> {
                 for (upper, count) in counted {
                     self.line.push(before);
                     match upper {
-                        Some(upper) => write!(self.line, "\"{upper}\":")?,
+                        Some(upper) => {
+                            self.line.push(b'"');
+                            self.integer(upper);
+                            self.line.extend_from_slice(b"\":");
+                        }
                         None => self.line.extend_from_slice(b"\"+Inf\":"),
                     }
                     self.amount(count, subject)?;
@@ -282,13 +286,16 @@ impl<W: Write> Lines<W> {
         let line = &mut self.line;
         // Writing to memory does not fail.
         if self.format == Format::Json {
-            let _ = match self.seconds {
-                Some(seconds) => write!(line, "{{\"timestamp\":{seconds},\"name\":"),
-                None => write!(line, "{{\"name\":"),
-            };
+            line.push(b'{');
+            if let Some(seconds) = self.seconds {
+                let _ = write!(line, "\"timestamp\":{seconds},");
+            }
+            line.extend_from_slice(b"\"name\":");
             let _ = serde_json::to_writer(&mut *line, subject.name);
             let word = if self.is_matrix(subject) { "distribution" } else { subject.kind.word() };
-            let _ = write!(self.line, ",\"type\":\"{word}\"");
+            for part in [",\"type\":\"", word, "\""] {
+                self.line.extend_from_slice(part.as_bytes());
+            }
         } else if let Some(seconds) = self.seconds {
             let _ = write!(line, "{seconds:.6}:");
         }
@@ -310,12 +317,14 @@ impl<W: Write> Lines<W> {
         let Cell { index, thread } = cell;
         match self.format {
             Format::Json => {
-                write!(self.line, ",\"index\":{index}")?;
+                self.line.extend_from_slice(b",\"index\":");
+                self.integer(index);
                 if let Some(names) = subject.names {
                     names.write_json(index, &mut self.line);
                 }
                 if let Some(thread) = thread {
-                    write!(self.line, ",\"thread\":{thread}")?;
+                    self.line.extend_from_slice(b",\"thread\":");
+                    self.integer(thread);
                 }
             }
             Format::Machine => {
@@ -342,14 +351,22 @@ impl<W: Write> Lines<W> {
     }
 
     fn json_key(&mut self, key: &str, subject: &Subject<'_>) {
-        let second = if subject.per.is_some() { "_per_second" } else { "" };
-        let _ = write!(self.line, "\"{key}{second}\":");
+        self.line.push(b'"');
+        self.line.extend_from_slice(key.as_bytes());
+        self.line.extend_from_slice(if subject.per.is_some() { b"_per_second\":" } else { b"\":" });
+    }
+
+    fn integer(&mut self, number: impl itoa::Integer) {
+        self.line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// A number, or what it is a second.
     fn amount(&mut self, number: u64, subject: &Subject<'_>) -> io::Result<()> {
         match subject.per {
-            None => write!(self.line, "{number}"),
+            None => {
+                self.integer(number);
+                Ok(())
+            }
             Some(seconds) if self.format == Format::Json => {
                 write!(self.line, "{}", number as f64 / seconds)
             }

@@ -30,11 +30,15 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use weir_manual::{Completions, Pages};
 
 use crate::failure::Failure;
 
 /// Where weir serves its stats unless its config names another socket (`[stats] socket`).
 const SOCKET: &str = "/run/weir/stats.sock";
+
+/// Bytes that are written at once: as many as a pipe holds.
+const OUTPUT: usize = 65_536;
 
 /// In a command's help, what all commands share stands below its own options.
 const LAST: usize = 100;
@@ -61,7 +65,21 @@ Examples:
   weirstat dump --no-zeros ^/err/     every drop reason that has counted something
   weirstat poll --interval 0.5 /if/rx the receive counters, twice a second
 
-Exit status: 0 if the segment was read, 1 if not, 2 if the command line is wrong.";
+Exit status: 0 if the segment was read, 1 if not, 2 if the command line is wrong.
+
+Files:
+  /run/weir/stats.sock   where weir serves its stats, unless its config says otherwise ([stats] socket)
+  /run/vpp/stats.sock    where VPP does";
+
+const COMPLETIONS: &str = "\
+Examples:
+  weirstat completions bash >/usr/share/bash-completion/completions/weirstat
+  weirstat completions zsh >/usr/share/zsh/vendor-completions/_weirstat
+  weirstat completions fish >/usr/share/fish/vendor_completions.d/weirstat.fish";
+
+const PAGES: &str = "\
+Examples:
+  weirstat man /usr/local/share/man/man1   then: man weirstat, man weirstat-dump";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -72,6 +90,10 @@ enum Command {
     Show(show::Show),
     Top(top::Top),
     Fs(fs::Fs),
+    #[command(after_help = COMPLETIONS)]
+    Completions(Completions),
+    #[command(after_help = PAGES)]
+    Man(Pages),
 }
 
 impl Arguments {
@@ -81,9 +103,13 @@ impl Arguments {
         let machine = match &arguments.command {
             Command::Dump(dump) => dump.view.machine,
             Command::Poll(poll) => poll.view.machine,
-            Command::Ls(_) | Command::Prometheus(_) | Command::Show(_) | Command::Top(_) | Command::Fs(_) => {
-                false
-            }
+            Command::Ls(_)
+            | Command::Prometheus(_)
+            | Command::Show(_)
+            | Command::Top(_)
+            | Command::Fs(_)
+            | Command::Completions(_)
+            | Command::Man(_) => false,
         };
         if machine && arguments.json {
             let text = "--machine and --json are two formats: choose one";
@@ -115,7 +141,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (path, json) = (arguments.socket.as_path(), arguments.json);
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::with_capacity(OUTPUT, io::stdout().lock());
     match &arguments.command {
         Command::Ls(ls) => ls.run(path, json, &mut out)?,
         Command::Dump(dump) => dump.run(path, json, &mut out)?,
@@ -124,6 +150,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Show(show) => show.run(path, json, &mut out)?,
         Command::Top(top) => top.run(path)?,
         Command::Fs(fs) => fs.run(path)?,
+        Command::Completions(completions) => completions.run(Arguments::command(), &mut out)?,
+        Command::Man(pages) => pages
+            .run(Arguments::command(), &["weir"])
+            .map_err(|source| Failure::File { path: pages.folder().to_owned(), source })?,
     }
     Ok(out.flush()?)
 }

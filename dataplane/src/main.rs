@@ -1,4 +1,4 @@
-//! The command line of weir: `run`, `check`, `reload`, `trace`.
+//! The command line of weir: `run`, `check`, `reload`, `trace`; man pages and completions for packagers.
 
 use std::{
     io::{IsTerminal, Write},
@@ -7,31 +7,66 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use weir::{
     appliance::{Appliance, Signal},
     config::{self, CONTROL_SOCKET, Config},
     control::Client,
     trace_text::Transcript,
 };
+use weir_manual::{Completions, Pages};
 
 /// A vector packet processor in Linux user space.
 #[derive(Parser)]
-#[command(name = "weir", version, about, arg_required_else_help = true)]
+#[command(name = "weir", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  weir check                    is the config sound?
+  weir run                      forward, until SIGTERM
+  weir reload                   take over what changed in the config
+  weir trace --node drop        why are packets dropped?
+
+Exit status: 0 if it did what it was asked to, 1 if not, 2 if the command line is wrong.
+
+Environment:
+  WEIR_LOG   what weir run logs to stderr: error, warn, info (the default), debug, trace, or by module
+
+Files:
+  /etc/weir/weir.toml       the config, unless --config names another file
+  /run/weir/control.sock    where a running weir takes commands ([control] socket)
+  /run/weir/stats.sock      where it serves its stats, which weirstat reads ([stats] socket)";
+
+const COMPLETIONS: &str = "\
+Examples:
+  weir completions bash >/usr/share/bash-completion/completions/weir
+  weir completions zsh >/usr/share/zsh/vendor-completions/_weir
+  weir completions fish >/usr/share/fish/vendor_completions.d/weir.fish";
+
+const PAGES: &str = "\
+Examples:
+  weir man /usr/local/share/man/man1   then: man weir, man weir-run";
+
 #[derive(Subcommand)]
 enum Command {
     /// Run the appliance in the foreground: SIGHUP reads the config again, SIGTERM drains and leaves
+    ///
+    /// It needs root, or the capabilities that its documentation names, and at least as many receive queues on every port as
+    /// workers. Ports that it leaves are the kernel's again, which forwards the same traffic.
+    #[command(after_help = "Examples:\n  weir run --config /etc/weir/weir.toml\n  WEIR_LOG=debug weir run")]
     Run {
         /// The config file
         #[arg(long, value_name = "FILE", default_value = "/etc/weir/weir.toml")]
         config: PathBuf,
     },
     /// Validate a config file: exit 0, or print every error with its place and what to write instead
+    #[command(
+        after_help = "Examples:\n  weir check --config new.toml && cp new.toml /etc/weir/weir.toml && weir reload"
+    )]
     Check {
         /// The config file
         #[arg(long, value_name = "FILE", default_value = "/etc/weir/weir.toml")]
@@ -44,6 +79,11 @@ enum Command {
         socket: PathBuf,
     },
     /// Follow the next packets through the graph, node by node
+    #[command(after_help = "\
+Examples:
+  weir trace --count 5              the next five packets, from where they come in
+  weir trace --node drop            the next ten that are dropped
+  weir trace --json >packets.json   an object for each packet at each node")]
     Trace {
         /// The control socket of the running weir
         #[arg(long, value_name = "PATH", default_value = CONTROL_SOCKET)]
@@ -58,6 +98,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    #[command(after_help = COMPLETIONS)]
+    Completions(Completions),
+    #[command(after_help = PAGES)]
+    Man(Pages),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +110,15 @@ fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Reload { socket } => reload(&socket),
         Command::Trace { socket, count, node, json } => trace(&socket, count, node, json),
+        Command::Completions(completions) => {
+            completions.run(Arguments::command(), &mut std::io::stdout()).map_err(anyhow::Error::from)
+        }
+        Command::Man(pages) => {
+            let folder = pages.folder().display();
+            pages
+                .run(Arguments::command(), &["weirstat"])
+                .map_err(|error| anyhow::anyhow!("{folder}: {error}"))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

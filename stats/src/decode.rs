@@ -86,7 +86,8 @@ impl<'m, M: Memory> Decoder<'m, M> {
     }
 
     fn word(&self, word: usize) -> Result<u64, ReadError> {
-        self.memory.load(word).ok_or(damaged("something reaches beyond its end"))
+        // Per word: the error, which has a destructor, is made only when it is one.
+        self.memory.load(word).ok_or_else(|| damaged("something reaches beyond its end"))
     }
 
     /// A word that says where other words are, which may have been written just before it.
