@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use weir_stats::{Entry, Value};
+use weir_stats::{Entry, Kind, Pair, Value};
 
 use crate::saved::Saved;
+use crate::sparse::Sparse;
 
 /// What all values of a pass are compared with.
 #[derive(Debug, Default)]
@@ -25,20 +26,40 @@ pub enum Baseline {
 pub struct Past {
     /// When it was read.
     at: Option<Instant>,
-    /// The first column that was.
-    first: usize,
-    value: Value,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Whole(Value),
+    Counts(Sparse),
+    /// Packets and bytes in turns.
+    Pairs(Sparse),
 }
 
 impl Past {
-    /// What was saved.
+    /// A saved value.
     pub fn saved(value: Value) -> Past {
-        Past { at: None, first: 0, value }
+        Past { at: None, held: Held::Whole(value) }
     }
 
-    /// An entry that is about to be read from a column on.
-    pub fn now(first: usize) -> Past {
-        Past { at: Some(Instant::now()), first, value: Value::Scalar(0) }
+    /// A saved vector, of which nothing is known yet, that will be compared in parts of so many columns.
+    pub fn saved_vector(kind: Kind, part: usize) -> Past {
+        Past { at: None, ..Past::vector(kind, part) }
+    }
+
+    /// A value that is being read.
+    pub fn now(value: Value) -> Past {
+        Past { at: Some(Instant::now()), held: Held::Whole(value) }
+    }
+
+    /// A vector that is about to be read in parts of so many columns.
+    pub fn vector(kind: Kind, part: usize) -> Past {
+        let held = match kind {
+            Kind::Combined => Held::Pairs(Sparse::new(2 * part)),
+            _ => Held::Counts(Sparse::new(part)),
+        };
+        Past { at: Some(Instant::now()), held }
     }
 
     /// The time from that reading to this one.
@@ -46,49 +67,55 @@ impl Past {
         Some(later.at?.duration_since(self.at?))
     }
 
-    /// The whole value.
-    pub fn value(&self) -> &Value {
-        &self.value
-    }
-
-    /// Takes the whole value.
-    pub fn set(&mut self, value: Value) {
-        self.value = value;
+    /// Its value, unless it is one of a vector.
+    pub fn value(&self) -> Option<&Value> {
+        match &self.held {
+            Held::Whole(value) => Some(value),
+            Held::Counts(_) | Held::Pairs(_) => None,
+        }
     }
 
     /// Some columns of a row: a vector of that row.
     pub fn part(&self, row: usize, columns: &Range<usize>) -> Option<Value> {
-        fn cut<T: Clone>(rows: &[Vec<T>], row: usize, columns: Range<usize>) -> Option<Vec<Vec<T>>> {
-            let row = rows.get(row)?;
-            let end = columns.end.min(row.len());
-            Some(vec![row[columns.start.min(end)..end].to_vec()])
-        }
-        let columns = columns.start.checked_sub(self.first)?..columns.end.checked_sub(self.first)?;
-        match &self.value {
-            Value::Simple(rows) => Some(Value::Simple(cut(rows, row, columns)?)),
-            Value::Combined(rows) => Some(Value::Combined(cut(rows, row, columns)?)),
-            _ => None,
+        match &self.held {
+            Held::Whole(_) => None,
+            Held::Counts(counts) => Some(Value::Simple(vec![counts.get(row, columns.clone())])),
+            Held::Pairs(pairs) => {
+                let words = pairs.get(row, 2 * columns.start..2 * columns.end);
+                let (pairs, _) = words.as_chunks();
+                Some(Value::Combined(vec![
+                    pairs.iter().map(|&[packets, bytes]| Pair { packets, bytes }).collect(),
+                ]))
+            }
         }
     }
 
-    /// Takes the next columns of a row.
-    pub fn push(&mut self, row: usize, part: &Value) {
-        fn append<T: Clone>(rows: &mut Vec<Vec<T>>, row: usize, part: &[Vec<T>]) {
-            rows.resize(rows.len().max(row + 1), Vec::new());
-            if let (Some(to), Some(from)) = (rows.get_mut(row), part.first()) {
-                to.extend_from_slice(from);
-            }
+    /// Takes one counter of a vector.
+    pub fn count(&mut self, row: usize, column: usize, count: u64) {
+        if let Held::Counts(counts) = &mut self.held {
+            counts.put(row, column, &[count]);
         }
-        match (&mut self.value, part) {
-            (Value::Simple(rows), Value::Simple(part)) => append(rows, row, part),
-            (Value::Combined(rows), Value::Combined(part)) => append(rows, row, part),
-            (value, Value::Simple(_)) => {
-                *value = Value::Simple(Vec::new());
-                self.push(row, part);
+    }
+
+    /// There is nothing more to be taken for now.
+    pub fn close(&mut self) {
+        match &mut self.held {
+            Held::Whole(_) => {}
+            Held::Counts(counts) | Held::Pairs(counts) => counts.close(),
+        }
+    }
+
+    /// Takes a row's columns from one on.
+    pub fn put(&mut self, row: usize, first: usize, part: &Value) {
+        match (&mut self.held, part) {
+            (Held::Counts(counts), Value::Simple(rows)) => {
+                rows.iter().for_each(|part| counts.put(row, first, part));
             }
-            (value, Value::Combined(_)) => {
-                *value = Value::Combined(Vec::new());
-                self.push(row, part);
+            (Held::Pairs(pairs), Value::Combined(rows)) => {
+                for part in rows {
+                    let words: Vec<u64> = part.iter().flat_map(|pair| [pair.packets, pair.bytes]).collect();
+                    pairs.put(row, 2 * first, &words);
+                }
             }
             _ => {}
         }
@@ -116,7 +143,8 @@ impl Baseline {
     }
 
     /// Keeps what an entry holds for the next pass, if that will be compared with this one.
-    pub fn keep(&mut self, entry: &Entry, now: Past) {
+    pub fn keep(&mut self, entry: &Entry, mut now: Past) {
+        now.close();
         if let Baseline::Last(entries) = self {
             entries.insert(entry.name.clone(), now);
         }
@@ -139,12 +167,13 @@ mod tests {
 
     #[test]
     fn parts_come_back_as_they_were_put_in() {
-        let mut past = Past::now(10);
-        past.push(1, &Value::Simple(vec![vec![1, 2]]));
-        past.push(1, &Value::Simple(vec![vec![3]]));
-        assert_eq!(past.part(1, &(11..13)), Some(Value::Simple(vec![vec![2, 3]])));
-        assert_eq!(past.part(1, &(12..20)), Some(Value::Simple(vec![vec![3]])));
-        assert_eq!(past.part(0, &(10..12)), Some(Value::Simple(vec![vec![]])));
-        assert_eq!((past.part(2, &(10..12)), past.part(1, &(9..12))), (None, None));
+        let mut past = Past::vector(Kind::Simple, 2);
+        past.put(1, 10, &Value::Simple(vec![vec![1, 2, 3]]));
+        assert_eq!(past.part(1, &(11..14)), Some(Value::Simple(vec![vec![2, 3, 0]])));
+        assert_eq!(past.part(0, &(10..12)), Some(Value::Simple(vec![vec![0; 2]])));
+        let mut past = Past::vector(Kind::Combined, 2);
+        let pair = |packets, bytes| Pair { packets, bytes };
+        past.put(0, 1, &Value::Combined(vec![vec![pair(1, 60), pair(2, 120)]]));
+        assert_eq!(past.part(0, &(2..4)), Some(Value::Combined(vec![vec![pair(2, 120), pair(0, 0)]])));
     }
 }

@@ -20,6 +20,7 @@ mod prometheus;
 mod saved;
 mod screen;
 mod show;
+mod sparse;
 mod top;
 mod view;
 
@@ -65,7 +66,7 @@ Examples:
   weirstat dump --no-zeros ^/err/     every drop reason that has counted something
   weirstat poll --interval 0.5 /if/rx the receive counters, twice a second
 
-Exit status: 0 if the segment was read, 1 if not, 2 if the command line is wrong.
+Exit status: 0 if it did what it was asked to, 1 if not, 2 if the command line is wrong.
 
 Files:
   /run/weir/stats.sock   where weir serves its stats, unless its config says otherwise ([stats] socket)

@@ -111,21 +111,14 @@ impl<W: Write> Pass<'_, W> {
 
     fn whole(&mut self, entry: &Entry) -> Result<(), Trouble> {
         let meaning = self.meaning;
-        let mut now = Past::now(0);
-        let value = self.reader.read(entry)?;
+        let read = self.reader.read(entry)?;
+        let now = Past::now(if self.baseline.is_rate() { read.clone() } else { Value::Scalar(0) });
         let how = self.how(entry, &now);
-        let value = if let (true, Some(past)) = (how.subtract, self.baseline.past(entry)) {
-            let of_sums = self.baseline.is_of_sums() && self.view.summary;
-            let change = if of_sums { value.merged().since(past.value()) } else { value.since(past.value()) };
-            if self.baseline.is_rate() {
-                now.set(value);
-            }
-            change
-        } else {
-            if self.baseline.is_rate() {
-                now.set(value.clone());
-            }
-            value
+        let past = self.baseline.past(entry).filter(|_| how.subtract).and_then(Past::value);
+        let value = match past {
+            Some(past) if self.baseline.is_of_sums() => read.merged().since(past),
+            Some(past) => read.since(past),
+            None => read,
         };
         if how.print {
             let unit = unit(meaning, entry, how);
@@ -189,12 +182,12 @@ impl<W: Write> Pass<'_, W> {
             }
             None => 0..columns,
         };
-        let mut now = Past::now(columns.start);
+        let step = part_of(width);
+        let mut now = Past::vector(entry.kind, step);
         let how = self.how(entry, &now);
         let unit = unit(meaning, entry, how);
         let subject =
             Subject { name: &entry.name, kind: entry.kind, unit, names: Some(&names), per: how.per };
-        let step = (PART / width).max(1) * width;
         if self.view.summary {
             for part in parts(columns, step) {
                 let mut changes = Vec::with_capacity(rows);
@@ -233,7 +226,7 @@ impl<W: Write> Pass<'_, W> {
     ) -> Result<Value, Trouble> {
         let value = self.reader.part(entry, row, part.clone())?;
         if self.baseline.is_rate() {
-            now.push(row, &value);
+            now.put(row, part.start, &value);
         }
         if !how.subtract || self.baseline.is_of_sums() {
             return Ok(value);
@@ -290,6 +283,11 @@ fn unit<'m>(meaning: &'m Meaning, entry: &'m Entry, how: How) -> &'m str {
         return "";
     }
     meaning.catalogue.describe(&entry.name).map_or("packets", |described| &described.description.unit)
+}
+
+/// Columns of a part of a vector whose objects have so many.
+pub fn part_of(width: usize) -> usize {
+    (PART / width).max(1) * width
 }
 
 /// A range in parts of so many.

@@ -12,6 +12,8 @@ use weir_stats::{Bins, Bounds, Entry, Extent, Kind, Pair, ReadError, Reader, Val
 use crate::baseline::{Baseline, Past};
 use crate::failure::Failure;
 use crate::names::Meaning;
+use crate::pass::part_of;
+use crate::sparse::place;
 
 /// What the first line of a dump is about: the process whose numbers these are. Its name is that of no entry, so that
 /// scripts which choose lines by their names pass it by.
@@ -126,7 +128,7 @@ struct Wanted<'w> {
     /// Its bins, if it is a matrix of histograms.
     bounds: Option<Bounds>,
     /// `None` until a line was found.
-    value: Option<Value>,
+    past: Option<Past>,
 }
 
 /// No machine has more threads: the rows of a symlink are not known.
@@ -189,10 +191,8 @@ impl Saved {
         if heading.since.is_some() || heading.rate.is_some() {
             return Err(wrong(1, "it holds differences or rates, not counters".to_owned()));
         }
-        let entries: HashMap<String, Past> = wanted
-            .into_values()
-            .filter_map(|one| Some((one.entry.name.clone(), Past::saved(one.value()?))))
-            .collect();
+        let entries: HashMap<String, Past> =
+            wanted.into_values().filter_map(|one| Some((one.entry.name.clone(), one.past?))).collect();
         Ok(Saved { heading, entries, of_sums: sums })
     }
 
@@ -278,7 +278,7 @@ impl<'w> Wanted<'w> {
         match (extent, bounds) {
             // It was removed since it was listed.
             (Err(ReadError::Stale { .. }), _) | (_, Err(ReadError::Stale { .. })) => Ok(None),
-            (extent, bounds) => Ok(Some(Wanted { entry, extent: extent?, bounds: bounds?, value: None })),
+            (extent, bounds) => Ok(Some(Wanted { entry, extent: extent?, bounds: bounds?, past: None })),
         }
     }
 
@@ -289,30 +289,25 @@ impl<'w> Wanted<'w> {
             return Ok(());
         }
         match (&*line.r#type, self.entry.kind) {
-            ("scalar", Kind::Scalar) => self.value = Some(Value::Scalar(line.value.ok_or(NO_VALUE)?)),
+            ("scalar", Kind::Scalar) => {
+                self.past = Some(Past::saved(Value::Scalar(line.value.ok_or(NO_VALUE)?)));
+            }
             ("simple", Kind::Simple | Kind::Symlink) => {
-                self.set(row, line.index, line.value.ok_or(NO_VALUE)?);
+                self.put(row, line.index, Value::Simple(vec![vec![line.value.ok_or(NO_VALUE)?]]));
             }
             ("distribution", Kind::Simple) => self.distribution(row, line)?,
             ("combined", Kind::Combined | Kind::Symlink) => {
                 let (packets, bytes) = line.packets.zip(line.bytes).ok_or("it has no packets and bytes")?;
-                if line.index < self.extent.columns {
-                    let mut rows = match self.value.take() {
-                        Some(Value::Combined(rows)) => rows,
-                        _ => Vec::new(),
-                    };
-                    *place(place(&mut rows, row), line.index) = Pair { packets, bytes };
-                    self.value = Some(Value::Combined(rows));
-                }
+                self.put(row, line.index, Value::Combined(vec![vec![Pair { packets, bytes }]]));
             }
             ("histogram", Kind::Histogram) => {
                 let (min_exp, counts) = line.min_exp.zip(line.counts.clone()).ok_or("it has no bins")?;
-                let mut rows = match self.value.take() {
-                    Some(Value::Histogram(rows)) => rows,
+                let mut rows = match self.past.as_ref().and_then(Past::value) {
+                    Some(Value::Histogram(rows)) => rows.clone(),
                     _ => Vec::new(),
                 };
                 *place(&mut rows, row) = Bins { min_exp, counts };
-                self.value = Some(Value::Histogram(rows));
+                self.past = Some(Past::saved(Value::Histogram(rows)));
             }
             _ => {}
         }
@@ -322,6 +317,10 @@ impl<'w> Wanted<'w> {
     fn distribution(&mut self, row: usize, line: &Line<'_>) -> Result<(), &'static str> {
         let Some(bounds) = self.bounds.clone() else { return Ok(()) };
         let (upper, first) = (bounds.upper(), line.index.saturating_mul(bounds.width()));
+        if first >= self.extent.columns {
+            return Ok(());
+        }
+        let past = self.vector();
         for (name, count) in line.bins.as_ref().ok_or("it has no bins")? {
             let bin = match name.parse::<u64>() {
                 Ok(bound) => {
@@ -330,37 +329,42 @@ impl<'w> Wanted<'w> {
                 Err(_) if name == "+Inf" => upper.len(),
                 Err(_) => return Err("it has a bin that is neither a number nor +Inf"),
             };
-            self.set(row, first.saturating_add(bin), *count);
+            past.count(row, first + bin, *count);
         }
         if let (Some(sum), true) = (line.sum, bounds.width() > upper.len() + 1) {
-            self.set(row, first.saturating_add(upper.len() + 1), sum);
+            past.count(row, first + upper.len() + 1, sum);
         }
         Ok(())
     }
 
-    fn set(&mut self, row: usize, column: usize, count: u64) {
+    /// Takes a counter; of a symlink, the whole row.
+    fn put(&mut self, row: usize, column: usize, cell: Value) {
         if column >= self.extent.columns {
             return;
         }
-        let mut rows = match self.value.take() {
-            Some(Value::Simple(rows)) => rows,
-            _ => Vec::new(),
-        };
-        *place(place(&mut rows, row), column) = count;
-        self.value = Some(Value::Simple(rows));
-    }
-
-    /// What the lines said.
-    fn value(self) -> Option<Value> {
-        match (self.value?, self.entry.link) {
-            (value, Some(link)) => Some(Value::Symlink { link, value: Box::new(value) }),
-            (value, None) => Some(value),
+        if let Some(link) = self.entry.link {
+            let mut value = match self.past.as_ref().and_then(Past::value) {
+                Some(Value::Symlink { value, .. }) => Value::clone(value),
+                _ => Value::Simple(Vec::new()),
+            };
+            match (&mut value, cell) {
+                (Value::Simple(rows), Value::Simple(cell)) => *place(rows, row) = cell.concat(),
+                (Value::Combined(rows), Value::Combined(cell)) => *place(rows, row) = cell.concat(),
+                (value, Value::Combined(cell)) => {
+                    let mut rows = Vec::new();
+                    *place(&mut rows, row) = cell.concat();
+                    *value = Value::Combined(rows);
+                }
+                _ => {}
+            }
+            self.past = Some(Past::saved(Value::Symlink { link, value: Box::new(value) }));
+            return;
         }
+        self.vector().put(row, column, &cell);
     }
-}
 
-/// An element of a vector that is made long enough.
-fn place<T: Clone + Default>(elements: &mut Vec<T>, at: usize) -> &mut T {
-    elements.resize(elements.len().max(at + 1), T::default());
-    &mut elements[at]
+    fn vector(&mut self) -> &mut Past {
+        let part = part_of(self.bounds.as_ref().map_or(1, Bounds::width)).min(self.extent.columns);
+        self.past.get_or_insert_with(|| Past::saved_vector(self.entry.kind, part))
+    }
 }

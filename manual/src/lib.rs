@@ -54,9 +54,10 @@ impl Pages {
         root.build();
         let shared: Vec<Block> = blocks(&root).into_iter().filter(|block| block.title != EXAMPLES).collect();
         let program = page_name(&root);
-        write(&root, &[], related, &self.folder)?;
+        let source = format!("{program} {}", root.get_version().unwrap_or_default());
+        write(&root, &source, &[], related, &self.folder)?;
         for command in below(&root) {
-            write(command, &shared, &[&program], &self.folder)?;
+            write(command, &source, &shared, &[&program], &self.folder)?;
         }
         Ok(())
     }
@@ -77,9 +78,15 @@ fn page_name(command: &Command) -> String {
     command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
 
-fn write(command: &Command, shared: &[Block], related: &[&str], folder: &Path) -> io::Result<()> {
+fn write(
+    command: &Command,
+    source: &str,
+    shared: &[Block],
+    related: &[&str],
+    folder: &Path,
+) -> io::Result<()> {
     let name = page_name(command);
-    let man = Man::new(command.clone()).section(SECTION).manual("weir");
+    let man = Man::new(command.clone()).section(SECTION).source(source).manual("weir");
     let mut out = BufWriter::new(File::create(folder.join(format!("{name}.{SECTION}")))?);
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
@@ -173,7 +180,7 @@ mod tests {
         assert_eq!(names, ["tool-completions.1", "tool-show-it.1", "tool-show.1", "tool.1"]);
         let tool = page(pages.folder(), "tool.1");
         for part in [
-            ".TH tool 1",
+            ".TH tool 1 \"\" \"tool 1.2\" weir",
             ".SH EXAMPLES\n.nf\ntool show   .everything\n.fi",
             ".SH \"EXIT STATUS\"\n.nf\n0 if it went well.\n.fi",
             "\\fBweir\\fR(1), \\fBtool\\-show\\fR(1), ",

@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
+use weir_stats::Description;
+
 use crate::lab::{Weir, command, folder, refused, shown, weirstat};
 
 #[test]
@@ -23,6 +25,33 @@ fn ls_lists_names() {
     let all = shown(&socket, &["ls"]);
     assert!(all.starts_with("/sys/heartbeat\n/sys/last_stats_clear\n/sys/boottime\n"), "{all}");
     assert_eq!(all.lines().filter(|name| name.starts_with("/sys/node/")).count(), 4);
+}
+
+#[test]
+fn ls_says_what_entries_are() {
+    let (_folder, socket) = folder();
+    let mut weir = Weir::start(&socket);
+    let described = [
+        Description::combined("/if/rx", "interface=/if/names", "received"),
+        Description::link("/interfaces/{interface}/rx", "packets", "received by one port"),
+        Description::simple("/node/errors", "packets", "/err/{node}/{reason}", "dropped"),
+    ];
+    weir.segment.describe(&described).unwrap();
+    assert_eq!(
+        shown(&socket, &["ls", "-l", "rx$", "/node/errors", "/sys/heartbeat$", "/if/drops"]),
+        "\
+/sys/heartbeat       scalar    beats                 grows at least once a second while the writer lives
+/if/rx               combined  packets  interface    received
+/interfaces/eth1/rx  symlink   packets               received by one port
+/if/drops            simple
+/node/errors         simple    packets  node,reason  dropped
+"
+    );
+    assert_eq!(
+        shown(&socket, &["ls", "--long", "--json", "^/if/rx", "/node/errors"]),
+        "{\"name\":\"/if/rx\",\"type\":\"combined\",\"unit\":\"packets\",\"columns\":[\"interface\"],\"help\":\"received\"}\n\
+         {\"name\":\"/node/errors\",\"type\":\"simple\",\"unit\":\"packets\",\"columns\":[\"node\",\"reason\"],\"help\":\"dropped\"}\n"
+    );
 }
 
 #[test]

@@ -1,9 +1,19 @@
 //! A weir for the tests: a segment with something of everything, served in a folder of its own.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType,
+};
 use tempfile::TempDir;
 use weir_stats::{Error, Options, Segment, Server};
 
@@ -82,4 +92,50 @@ pub fn refused(socket: &Path, words: &[&str]) -> String {
     let Output { status, stdout, stderr } = weirstat(socket, words);
     assert_eq!((status.code(), String::from_utf8_lossy(&stdout).as_ref()), (Some(1), ""), "{words:?}");
     String::from_utf8(stderr).unwrap()
+}
+
+/// A socket on which nobody answers.
+pub fn listener(socket: &Path) -> OwnedFd {
+    let listener =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .unwrap();
+    rustix::net::bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
+    rustix::net::listen(&listener, 8).unwrap();
+    listener
+}
+
+/// A page that begins with these words.
+pub fn image(words: &[u64]) -> Vec<u8> {
+    let mut image: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    image.resize(4096, 0);
+    image
+}
+
+/// A file in memory with these bytes.
+pub fn memory(image: &[u8], sealed: bool) -> File {
+    let memory = File::from(
+        rustix::fs::memfd_create("image", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap(),
+    );
+    memory.write_all_at(image, 0).unwrap();
+    if sealed {
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK).unwrap();
+    }
+    memory
+}
+
+/// Serves a file to one client.
+pub fn served(memory: &File, act: impl FnOnce(&Path)) {
+    let (_folder, socket) = folder();
+    let listener = listener(&socket);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let client = rustix::net::accept(&listener).unwrap();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let descriptors = [memory.as_fd()];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+            rustix::net::sendmsg(&client, &[IoSlice::new(&[])], &mut control, SendFlags::NOSIGNAL).unwrap();
+        });
+        act(&socket);
+    });
 }

@@ -6,7 +6,11 @@
 
 mod commands;
 mod fs;
+mod comparing;
+mod damage;
 mod lab;
 mod live;
+mod manual;
 mod polling;
 mod refusals;
+mod scale;

@@ -121,6 +121,47 @@ fn a_restart_is_waited_for() {
 }
 
 #[test]
+fn rates_and_differences_begin_anew_with_a_new_weir() {
+    let (_folder, socket) = folder();
+    let publish = |weir: &mut Weir| {
+        let mut simple = weir.segment.register(|batch| batch.simple("/run", 1, 1)).unwrap();
+        simple.take_row(1).unwrap()
+    };
+    let mut weir = Weir::start(&socket);
+    publish(&mut weir).add(0, 1000);
+    let saved = command(&socket, &["dump", "--json", "/run"]).output().unwrap().stdout;
+    let file = socket.with_file_name("before.json");
+    std::fs::write(&file, saved).unwrap();
+    let rate = Poll::start(&socket, &["--rate", "--json", "^/run$"]);
+    let since = Poll::start(&socket, &["--since", file.to_str().unwrap(), "--summary", "^/run$"]);
+    let rate_of = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["value_per_second"].as_f64().unwrap()
+    };
+    for _ in 0..4 {
+        let line = rate.out.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(rate_of(&line), 0.0, "the first reading has no rate: {line}");
+    }
+    assert_eq!(Poll::wait_for(&since.out, "/run"), "[0]: 0 packets /run");
+    drop(weir);
+    for poll in [&rate, &since] {
+        Poll::wait_for(&poll.err, "there is no weir at ");
+        while poll.out.try_recv().is_ok() {}
+    }
+    // It is the same process: only its second of start can tell the two.
+    sleep(Duration::from_millis(1100));
+    let mut weir = Weir::start(&socket);
+    let mut row = publish(&mut weir);
+    row.add(0, 3);
+    let line = Poll::wait_for(&rate.out, "/run");
+    assert!(rate_of(&line) < 1000.0, "another weir's counters are not subtracted: {line}");
+    Poll::wait_for(&since.out, "[0]: 3 packets /run");
+    Poll::wait_for(&since.err, "it is of a weir that ran before this one");
+    row.add(0, 1_000_000);
+    while rate_of(&Poll::wait_for(&rate.out, "/run")) < 100_000.0 {}
+}
+
+#[test]
 fn a_killed_weir_is_noticed_by_its_heart() {
     let (_folder, socket) = folder();
     let first = start_writer(&socket);

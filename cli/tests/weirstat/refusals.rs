@@ -1,22 +1,13 @@
 //! Every way in which there may be no weir to read: a sentence of its own, and exit status 1.
 
 use std::fs::{self, File, Permissions};
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType,
-};
-
-use crate::lab::{WEIRSTAT, Weir, folder, refused};
+use crate::lab::{WEIRSTAT, Weir, folder, image, listener, memory, refused, served};
 
 /// All that reads the segment.
 const COMMANDS: [&[&str]; 7] = [
@@ -133,7 +124,7 @@ fn a_folder_for_others() {
 fn a_segment_of_another_version() {
     let image = image(&[3, 0, 1, 0, 0]);
     for words in COMMANDS {
-        served(&image, true, |socket| {
+        served(&memory(&image, true), |socket| {
             assert_eq!(
                 refused(socket, words),
                 format!(
@@ -148,7 +139,7 @@ fn a_segment_of_another_version() {
 
 #[test]
 fn a_segment_that_is_locked_for_ever() {
-    served(&image(&[2, 0, 1, 1, 64]), true, |socket| {
+    served(&memory(&image(&[2, 0, 1, 1, 64]), true), |socket| {
         assert_eq!(
             refused(socket, &["dump"]),
             format!(
@@ -165,7 +156,7 @@ fn a_segment_that_lies() {
     let endless = [2, 0, 1, 0, 64, 0, 0, u64::from(u32::MAX)];
     for words in [&[2, 0, 1, 0, 0][..], &[2, 0, 1, 0, 1 << 40], &endless] {
         for command in COMMANDS {
-            served(&image(words), true, |socket| {
+            served(&memory(&image(words), true), |socket| {
                 let text = refused(socket, command);
                 let start =
                     format!("weirstat: cannot read {}: the stats segment is damaged: ", socket.display());
@@ -177,7 +168,7 @@ fn a_segment_that_lies() {
 
 #[test]
 fn a_segment_that_may_shrink() {
-    served(&image(&[2, 0, 1, 0, 0]), false, |socket| {
+    served(&memory(&image(&[2, 0, 1, 0, 0]), false), |socket| {
         let text = refused(socket, &["dump"]);
         assert!(text.contains("the stats segment is damaged: it has no directory"), "{text}");
     });
@@ -189,45 +180,6 @@ fn mute(socket: &Path, reason: &str) -> String {
          weir that serves it\n",
         socket.display()
     )
-}
-
-fn listener(socket: &Path) -> OwnedFd {
-    let listener =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .unwrap();
-    rustix::net::bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
-    rustix::net::listen(&listener, 8).unwrap();
-    listener
-}
-
-/// A page that begins with these words.
-fn image(words: &[u64]) -> Vec<u8> {
-    let mut image: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    image.resize(4096, 0);
-    image
-}
-
-/// Serves an image to one client.
-fn served(image: &[u8], sealed: bool, act: impl FnOnce(&Path)) {
-    let (_folder, socket) = folder();
-    let memory = File::from(
-        rustix::fs::memfd_create("image", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap(),
-    );
-    memory.write_all_at(image, 0).unwrap();
-    if sealed {
-        rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK).unwrap();
-    }
-    let listener = listener(&socket);
-    let server = std::thread::spawn(move || {
-        let client = rustix::net::accept(&listener).unwrap();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [memory.as_fd()];
-        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-        rustix::net::sendmsg(&client, &[IoSlice::new(&[])], &mut control, SendFlags::NOSIGNAL).unwrap();
-    });
-    act(&socket);
-    server.join().unwrap();
 }
 
 fn own_group() -> String {
