@@ -86,7 +86,8 @@ fn write(
     folder: &Path,
 ) -> io::Result<()> {
     let name = page_name(command);
-    let man = Man::new(command.clone()).section(SECTION).source(source).manual("weir");
+    // A date that is empty would be left out of the heading, and what follows it taken for the date.
+    let man = Man::new(command.clone()).section(SECTION).date(" ").source(source).manual("weir");
     let mut out = BufWriter::new(File::create(folder.join(format!("{name}.{SECTION}")))?);
     man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
@@ -180,7 +181,7 @@ mod tests {
         assert_eq!(names, ["tool-completions.1", "tool-show-it.1", "tool-show.1", "tool.1"]);
         let tool = page(pages.folder(), "tool.1");
         for part in [
-            ".TH tool 1 \"\" \"tool 1.2\" weir",
+            ".TH tool 1 \" \" \"tool 1.2\" weir",
             ".SH EXAMPLES\n.nf\ntool show   .everything\n.fi",
             ".SH \"EXIT STATUS\"\n.nf\n0 if it went well.\n.fi",
             "\\fBweir\\fR(1), \\fBtool\\-show\\fR(1), ",

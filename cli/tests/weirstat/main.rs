@@ -5,9 +5,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
-mod fs;
 mod comparing;
 mod damage;
+mod fs;
 mod lab;
 mod live;
 mod manual;
