@@ -178,7 +178,13 @@ impl Connected {
     }
 }
 
-fn make_plan(reader: &Reader, matcher: &Matcher, naming: Naming, limit: usize) -> Result<Plan, ReadError> {
+/// What is to be exported of a segment, as it is now.
+pub fn make_plan(
+    reader: &Reader,
+    matcher: &Matcher,
+    naming: Naming,
+    limit: usize,
+) -> Result<Plan, ReadError> {
     // Should it move meanwhile, the plan is made anew: it is for an epoch that is over.
     let mut builder = Builder::new(reader.epoch(), limit, &RESERVED);
     let listing = reader.list()?;

@@ -226,15 +226,11 @@ impl Series<'_> {
             }
             (Shape::Bins, Values::Bins(rows), _) => self.bins(source, rows),
             (Shape::Cells { objects, width, .. }, Values::Simple(rows), Field::Bounded(bounds)) => {
-                for (position, object) in objects.iter().enumerate() {
-                    let mut cells = vec![0_u64; *width];
-                    for row in rows {
-                        for (sum, cell) in cells.iter_mut().zip(row.iter().skip(position * width)) {
-                            *sum = sum.wrapping_add(*cell);
-                        }
-                    }
+                // All rows as one.
+                let cells = rows.first().map_or(&[][..], Vec::as_slice);
+                for (object, cells) in objects.iter().zip(cells.chunks(*width)) {
                     let labels = Labels { fixed, object: &object.labels, row: None };
-                    self.histogram(&labels, &bounds.distribution(&cells))?;
+                    self.histogram(&labels, &bounds.distribution(cells))?;
                 }
                 Ok(())
             }
@@ -264,8 +260,7 @@ impl Series<'_> {
             let cell = |row: &Vec<T>| row.get(position).map_or(0, &number);
             let labels = |row| Labels { fixed: &source.labels, object: &object.labels, row };
             let Some(name) = source.rows.name() else {
-                let sum = rows.iter().fold(0_u64, |sum, row| sum.wrapping_add(cell(row)));
-                self.number(&labels(None), sum)?;
+                self.number(&labels(None), rows.first().map_or(0, cell))?;
                 continue;
             };
             for (number, row) in rows.iter().enumerate() {
@@ -376,14 +371,15 @@ mod tests {
         let segment = Segment::in_heap(options).unwrap();
         let entry = Reader::of(&segment).unwrap().list().unwrap().remove(0);
         let labels = vec![("name".into(), value.to_owned())];
-        let (rows, width) = match &field {
-            Field::Bounded(bounds) => (RowLabel::Sum, bounds.width()),
-            _ => (RowLabel::Worker, 1),
+        let rows = if matches!(field, Field::Number) { RowLabel::Worker } else { RowLabel::Sum };
+        let shape = match &field {
+            Field::Bins => Shape::Bins,
+            field => {
+                let width = if let Field::Bounded(bounds) = field { bounds.width() } else { 1 };
+                let objects = Arc::from([Object { number: 0, labels }]);
+                Shape::Cells { rows: 3, is_merged: rows == RowLabel::Sum, objects, width }
+            }
         };
-        let objects = Arc::from([Object { number: 0, labels }]);
-        let shape =
-            if matches!(field, Field::Bins) { Shape::Bins } else { Shape::Cells { rows: 3, objects, width } };
-        let rows = if matches!(field, Field::Bins) { RowLabel::Sum } else { rows };
         let source = Source { read: 0, field, labels: Vec::new(), rows };
         let family = Family { name, help: names::help("a \"help\""), kind, sources: vec![source] };
         let plan = Plan { reads: vec![Read { entry, shape }], families: vec![family], ..Plan::default() };
@@ -441,9 +437,9 @@ mod tests {
     }
 
     #[test]
-    fn histograms_are_cumulative_over_all_rows() {
+    fn histograms_are_cumulative() {
         let bounds = Bounds::of_names(&Bounds::names(&[10, 20])).unwrap();
-        let values = Values::Simple(vec![vec![0; 4], vec![1, 2, 3, 100], vec![1, 0, 0, 5]]);
+        let values = Values::Simple(vec![vec![2, 2, 3, 105]]);
         let lines = written(MetricType::Histogram, Field::Bounded(bounds), values, Name::whole("x"), "a");
         assert_eq!(
             lines,

@@ -8,6 +8,8 @@ mod accept;
 mod classic;
 mod exporter;
 mod exposition;
+#[cfg(test)]
+mod hostile;
 mod http;
 mod names;
 mod plan;

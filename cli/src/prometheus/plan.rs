@@ -1,7 +1,7 @@
 //! What is exported and how it is read: made once from the directory and the names, and kept until the segment's structure
 //! changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use prometheus_client::metrics::MetricType;
@@ -44,7 +44,9 @@ pub enum Shape {
     Cells {
         /// Rows.
         rows: usize,
-        /// The first column of each object.
+        /// They are added up.
+        is_merged: bool,
+        /// What has a name.
         objects: Arc<[Object]>,
         /// Columns of an object.
         width: usize,
@@ -142,12 +144,27 @@ impl RowLabel {
     }
 }
 
+/// The most series of a page, as a multiple of the most of a metric: a segment may have any number of metrics. With the
+/// default of 10,000 a page has some 15 MiB then.
+const METRICS: usize = 20;
+
+/// The most columns that are looked at and cells that are read for a page: a segment that claims to have billions of either
+/// takes tenths of a second. Four full tables of routes are within it.
+const EFFORT: usize = 16 << 20;
+
+/// What reading a part of a row takes besides its cells, in cells: half a microsecond.
+const PART: usize = 64;
+
 /// A plan in the making.
 #[derive(Debug)]
 pub struct Builder {
     plan: Plan,
     /// The most series of a metric.
     limit: usize,
+    /// How many more series there may be.
+    left: usize,
+    /// How much of [`EFFORT`] is left.
+    effort: usize,
     /// What each name of a family or a sample belongs to.
     taken: HashMap<String, usize>,
     /// What each family stands for, and how many series it has.
@@ -157,6 +174,8 @@ pub struct Builder {
 #[derive(Debug)]
 struct Made {
     identity: String,
+    /// The entries that it is made of.
+    paths: HashSet<String>,
     series: usize,
     omitted: u64,
 }
@@ -181,7 +200,15 @@ impl Builder {
     /// A plan in which no metric has more than `limit` series, and none is called as one that is reserved.
     pub fn new(epoch: u64, limit: usize, reserved: &[&str]) -> Builder {
         let taken = reserved.iter().map(|name| ((*name).to_owned(), usize::MAX)).collect();
-        Builder { plan: Plan { epoch, ..Plan::default() }, limit, taken, made: Vec::new() }
+        let left = limit.saturating_mul(METRICS);
+        Builder {
+            plan: Plan { epoch, ..Plan::default() },
+            limit,
+            left,
+            effort: EFFORT,
+            taken,
+            made: Vec::new(),
+        }
     }
 
     /// The metric of this name; a new one unless it is there. Where another entry's metric has the name and is of the same
@@ -194,6 +221,8 @@ impl Builder {
             && owners.iter().all(|owner| *owner == at)
             && let Some(family) = self.plan.families.get(at)
             && family.kind.as_str() == proposal.kind.as_str()
+            // A damaged segment may have a path twice.
+            && self.made[at].paths.insert(path.to_owned())
         {
             if self.made[at].identity != proposal.identity {
                 let taken: Vec<&str> = labels.iter().map(|(name, _)| &**name).collect();
@@ -207,7 +236,8 @@ impl Builder {
         }
         let at = self.plan.families.len();
         self.taken.extend(samples.into_iter().map(|name| (name, at)));
-        self.made.push(Made { identity: proposal.identity.to_owned(), series: 0, omitted: 0 });
+        let (identity, paths) = (proposal.identity.to_owned(), HashSet::from([path.to_owned()]));
+        self.made.push(Made { identity, paths, series: 0, omitted: 0 });
         self.plan.families.push(Family {
             name: proposal.name,
             help: names::help(proposal.help),
@@ -219,7 +249,23 @@ impl Builder {
 
     /// How many more series a family may have.
     pub fn room(&self, family: usize) -> usize {
-        self.limit.saturating_sub(self.made[family].series)
+        self.limit.saturating_sub(self.made[family].series).min(self.left)
+    }
+
+    /// Whether one more column may be looked at.
+    pub fn look(&mut self) -> bool {
+        self.effort = self.effort.saturating_sub(1);
+        self.effort > 0
+    }
+
+    /// Whether so many cells of each of so many rows may be read.
+    pub fn may_read(&mut self, rows: usize, cells: usize) -> bool {
+        let needed = rows.saturating_mul(cells.saturating_add(PART));
+        let is_affordable = needed <= self.effort;
+        if is_affordable {
+            self.effort -= needed;
+        }
+        is_affordable
     }
 
     /// Reads something; the position to name it by.
@@ -231,6 +277,7 @@ impl Builder {
     /// Gives a family series that it has room for.
     pub fn add(&mut self, family: usize, source: Source, series: usize) {
         self.made[family].series += series;
+        self.left = self.left.saturating_sub(series);
         self.plan.families[family].sources.push(source);
     }
 
@@ -289,11 +336,10 @@ mod tests {
         let mut builder = Builder::new(1, 10, &["weir_up"]);
         let mut labels = Vec::new();
         assert_eq!(place(&mut builder, "/a-b", "a_b", MetricType::Counter, &mut labels), Some(0));
-        assert_eq!(place(&mut builder, "/a-b", "a_b", MetricType::Counter, &mut labels), Some(0));
-        assert!(labels.is_empty(), "the same path");
         assert_eq!(place(&mut builder, "/a_b", "a_b", MetricType::Counter, &mut labels), Some(0));
         assert_eq!(labels, [("path".into(), "/a_b".to_owned())]);
         for (path, name, kind) in [
+            ("/a-b", "a_b", MetricType::Counter),
             ("/other-type", "a_b", MetricType::Gauge),
             ("/a/b/total", "a_b_total", MetricType::Gauge),
             ("/own", "weir_up", MetricType::Gauge),
@@ -302,7 +348,7 @@ mod tests {
         }
         assert_eq!(place(&mut builder, "/h_sum", "h_sum", MetricType::Gauge, &mut Vec::new()), Some(1));
         assert_eq!(place(&mut builder, "/h", "h", MetricType::Histogram, &mut Vec::new()), None);
-        assert_eq!(builder.finish().clashes, ["/other-type", "/a/b/total", "/own", "/h"]);
+        assert_eq!(builder.finish().clashes, ["/a-b", "/other-type", "/a/b/total", "/own", "/h"]);
     }
 
     #[test]
@@ -314,6 +360,23 @@ mod tests {
         assert_eq!(builder.room(family), 3);
         builder.omit(family, 5);
         assert_eq!(builder.finish().omitted, [("a_total".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn a_page_has_an_end() {
+        let mut builder = Builder::new(1, 10, &[]);
+        for number in 0..30 {
+            let name = format!("a{number}");
+            let family = place(&mut builder, &name, &name, MetricType::Gauge, &mut Vec::new()).unwrap();
+            let room = builder.room(family);
+            assert_eq!(room, if number < METRICS { 10 } else { 0 });
+            let source = Source { read: 0, field: Field::Number, labels: Vec::new(), rows: RowLabel::Sum };
+            builder.add(family, source, room);
+        }
+        assert!(builder.may_read(2, 100) && builder.look());
+        assert!(!builder.may_read(usize::MAX, usize::MAX) && !builder.may_read(1 << 30, 1));
+        while builder.look() {}
+        assert!(!builder.may_read(1, 1));
     }
 
     #[test]

@@ -208,23 +208,22 @@ impl Metric {
         let room = builder.room(family);
         let (shape, label, kept, all) = match held.entry.kind {
             Kind::Simple | Kind::Combined => {
-                let (numbers, all) = match held.column {
-                    Some(column) => (column..column + 1, 1),
-                    None => (0..columns, columns),
-                };
-                let kept = (room / rows.max(1)).min(all);
-                let label = |number: usize| {
-                    // A symlink's one column is its first.
-                    let index = if held.column.is_some() { 0 } else { number };
-                    self.column.iter().map(|name| ((*name).into(), index.to_string())).collect()
-                };
-                let objects = numbers.take(kept).map(|number| Object { number, labels: label(number) });
-                let shape = Shape::Cells { rows, objects: objects.collect(), width: 1 };
-                (shape, RowLabel::Thread, kept * rows, all * rows)
+                let (first, count) = held.column.map_or((0, columns), |column| (column, 1));
+                let mut kept = (room / rows.max(1)).min(count);
+                if reading.is_none() && !builder.may_read(rows, kept) {
+                    kept = 0;
+                }
+                let objects = (0..kept).map(|index| {
+                    let label = |name: &&'static str| ((*name).into(), index.to_string());
+                    Object { number: first + index, labels: self.column.iter().map(label).collect() }
+                });
+                let shape = Shape::Cells { rows, is_merged: false, objects: objects.collect(), width: 1 };
+                (shape, RowLabel::Thread, kept * rows, count.saturating_mul(rows))
             }
             Kind::Histogram => {
-                let series = (columns + 1) * rows;
-                (Shape::Bins, RowLabel::Thread, if series <= room { series } else { 0 }, series)
+                let series = (columns + 1).saturating_mul(rows);
+                let has_room = series <= room && builder.may_read(rows, columns);
+                (Shape::Bins, RowLabel::Thread, if has_room { series } else { 0 }, series)
             }
             _ => (Shape::Number, RowLabel::Sum, room.min(1), 1),
         };

@@ -103,26 +103,33 @@ impl Found<'_> {
         }
         let Some(room) = families.iter().map(|(family, _)| builder.room(*family)).min() else { return };
 
+        let Extent { rows: row_count, columns: column_count } = self.extent;
         let (shape, kept, left_out) = match self.entry.kind {
-            Kind::Scalar | Kind::Gauge => (Shape::Number, usize::from(room > 0), usize::from(room == 0)),
+            Kind::Scalar | Kind::Gauge => (Shape::Number, room.min(1), 1 - room.min(1)),
             Kind::Histogram => {
                 // The first column is no bin; each bin is a series, and so are the sum and the count.
-                let series = self.extent.columns + 1;
-                let (kept, left_out) = if series <= room { (series, 0) } else { (0, series) };
-                (Shape::Bins, kept, left_out)
+                let series = column_count + 1;
+                let has_room = series <= room && builder.may_read(row_count, column_count);
+                (Shape::Bins, if has_room { series } else { 0 }, if has_room { 0 } else { series })
             }
             _ => {
                 let width = columns.bins().map_or(1, |bins| bins.width());
                 let series = match columns.bins() {
                     Some(bins) => bins.upper().len() + 3,
-                    None => rows.series(self.extent.rows),
+                    None => rows.series(row_count),
                 };
                 let taken: Vec<&str> = labels.iter().map(|(name, _)| &**name).chain(rows.name()).collect();
-                let count = self.extent.columns / width;
-                let (objects, left_out) = objects(columns, count, &taken, room / series.max(1));
+                let most = room / series.max(1);
+                let (mut objects, mut left_out) =
+                    objects(columns, column_count / width, &taken, most, || builder.look());
+                if !builder.may_read(row_count, objects.len() * width) {
+                    left_out += objects.len();
+                    objects.clear();
+                }
                 let kept = objects.len() * series;
-                let shape = Shape::Cells { rows: self.extent.rows, objects: objects.into(), width };
-                (shape, kept, left_out * series)
+                let is_merged = rows == RowLabel::Sum;
+                let shape = Shape::Cells { rows: row_count, is_merged, objects: objects.into(), width };
+                (shape, kept, left_out.saturating_mul(series))
             }
         };
         for (family, _) in &families {
@@ -193,26 +200,32 @@ impl Found<'_> {
 }
 
 /// The first `most` of the objects that have a name, with labels other than the taken ones, and how many more there are.
-fn objects(columns: &Columns, count: usize, taken: &[&str], most: usize) -> (Vec<Object>, usize) {
-    let index = || Arc::<str>::from(names::label("index", taken));
-    let labels = columns.label_names();
-    if labels.is_empty() {
-        let index = index();
-        let label =
-            |number: usize| if count > 1 { vec![(Arc::clone(&index), number.to_string())] } else { vec![] };
-        let kept = count.min(most);
-        return ((0..kept).map(|number| Object { number, labels: label(number) }).collect(), count - kept);
-    }
+/// When no more may be looked at, all others are taken for objects with names.
+fn objects(
+    columns: &Columns,
+    count: usize,
+    taken: &[&str],
+    most: usize,
+    mut may_look: impl FnMut() -> bool,
+) -> (Vec<Object>, usize) {
     let mut distinct: Vec<Arc<str>> = Vec::new();
-    for label in labels {
-        let others: Vec<&str> = taken.iter().copied().chain(distinct.iter().map(|name| &**name)).collect();
-        let name = names::label(label, &others);
-        distinct.push(name.into());
+    for label in columns.label_names() {
+        distinct.push(free(label, taken, &distinct));
     }
-    let others: Vec<&str> = taken.iter().copied().chain(distinct.iter().map(|name| &**name)).collect();
-    let index = Arc::<str>::from(names::label("index", &others));
+    let index = free("index", taken, &distinct);
+    if distinct.is_empty() {
+        let label = |number: usize| vec![(Arc::clone(&index), number.to_string())];
+        let kept = count.min(most);
+        let labels = |number| if count > 1 { label(number) } else { Vec::new() };
+        return ((0..kept).map(|number| Object { number, labels: labels(number) }).collect(), count - kept);
+    }
     let (mut objects, mut left_out, mut seen) = (Vec::new(), 0, HashSet::new());
-    for number in 0..count.min(columns.objects().unwrap_or(count)) {
+    let count = count.min(columns.objects().unwrap_or(count));
+    for number in 0..count {
+        if !may_look() {
+            left_out += count - number;
+            break;
+        }
         let Some(values) = columns.labels(number) else { continue };
         if objects.len() == most {
             left_out += 1;
@@ -228,4 +241,10 @@ fn objects(columns: &Columns, count: usize, taken: &[&str], most: usize) -> (Vec
         objects.push(Object { number, labels });
     }
     (objects, left_out)
+}
+
+/// A label's name that is neither taken nor one of the others.
+fn free(label: &str, taken: &[&str], others: &[Arc<str>]) -> Arc<str> {
+    let all: Vec<&str> = taken.iter().copied().chain(others.iter().map(|name| &**name)).collect();
+    names::label(label, &all).into()
 }
