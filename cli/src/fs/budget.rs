@@ -1,5 +1,6 @@
 //! The memory that open files hold: each has a limit, and so have all of them together.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,9 @@ pub const LONGEST: usize = 32 << 20;
 /// process stays below 100 MiB.
 const ALL: usize = 48 << 20;
 
-/// How a file grows, in bytes: little enough that what is not used does not matter.
-const STEP: usize = 1 << 20;
+/// Longer files are in blocks of so many bytes, so that none is copied because it grows: a copy would take as much memory
+/// again for a moment. Larger: more is claimed that is not used. Smaller: more reads are of two blocks.
+const BLOCK: usize = 1 << 20;
 
 /// What a file that holds nearly nothing takes: its place among the open ones.
 const LEAST: usize = 256;
@@ -39,25 +41,29 @@ impl Budget {
 /// What an open file holds: made once, and never changed after that.
 #[derive(Debug)]
 pub struct Text {
-    bytes: Vec<u8>,
+    /// All but the last one are full.
+    blocks: Vec<Vec<u8>>,
+    length: usize,
     budget: Budget,
     claimed: usize,
 }
 
 impl Text {
     pub fn new(budget: &Budget) -> Text {
-        Text { bytes: Vec::new(), budget: budget.clone(), claimed: 0 }
+        Text { blocks: Vec::new(), length: 0, budget: budget.clone(), claimed: 0 }
     }
 
     /// Forgets what was written.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        *self = Text::new(&self.budget);
     }
 
     /// Gives back what was claimed and not used.
     pub fn finish(mut self) -> io::Result<Text> {
-        self.bytes.shrink_to_fit();
-        let needed = self.bytes.capacity() + LEAST;
+        if let Some(last) = self.blocks.last_mut() {
+            last.shrink_to_fit();
+        }
+        let needed = self.blocks.iter().map(Vec::capacity).sum::<usize>() + LEAST;
         if needed > self.claimed && !self.budget.claim(needed - self.claimed) {
             return Err(ErrorKind::OutOfMemory.into());
         }
@@ -67,30 +73,58 @@ impl Text {
     }
 
     /// At most so many bytes from an offset on.
-    pub fn part(&self, offset: u64, length: u32) -> &[u8] {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
-        let end = start.saturating_add(length as usize).min(self.bytes.len());
-        &self.bytes[start..end]
+    pub fn part(&self, offset: u64, length: u32) -> Cow<'_, [u8]> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.length);
+        let end = start.saturating_add(length as usize).min(self.length);
+        let from = |block: usize, start: usize, end: usize| {
+            let bytes = self.blocks.get(block).map_or(&[][..], Vec::as_slice);
+            bytes.get(start.min(bytes.len())..end.min(bytes.len())).unwrap_or_default()
+        };
+        let (first, last) = (start / BLOCK, end.saturating_sub(1) / BLOCK);
+        if first >= last {
+            return Cow::Borrowed(from(first, start % BLOCK, start % BLOCK + (end - start)));
+        }
+        let mut part = from(first, start % BLOCK, BLOCK).to_vec();
+        for block in first + 1..=last {
+            part.extend_from_slice(from(block, 0, end - block * BLOCK));
+        }
+        Cow::Owned(part)
+    }
+
+    /// Makes room in the last block, or a new one, for some more bytes, and says how many.
+    fn room(&mut self, wanted: usize) -> io::Result<usize> {
+        if self.blocks.last().is_none_or(|last| last.len() == BLOCK) {
+            self.blocks.push(Vec::new());
+        }
+        let first = self.blocks.len() == 1;
+        let Some(last) = self.blocks.last_mut() else { return Ok(0) };
+        let wanted = wanted.min(BLOCK - last.len());
+        let free = last.capacity() - last.len();
+        if wanted > free {
+            // The first one is doubled while it is small, as most files are.
+            let more = if first { wanted.max(last.capacity()).max(LEAST) } else { BLOCK };
+            let more = more.min(BLOCK - last.capacity());
+            if !self.budget.claim(more) {
+                return Err(ErrorKind::OutOfMemory.into());
+            }
+            self.claimed += more;
+            last.reserve_exact(free + more);
+        }
+        Ok(wanted)
     }
 }
 
 impl Write for Text {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.bytes.len() + bytes.len();
-        if length > LONGEST {
+        if self.length + bytes.len() > LONGEST {
             return Err(ErrorKind::FileTooLarge.into());
         }
-        if length > self.bytes.capacity() {
-            // Doubled while it is small, as most files are.
-            let more = bytes.len().max(self.bytes.capacity().min(STEP)).max(LEAST);
-            if !self.budget.claim(more) {
-                return Err(ErrorKind::OutOfMemory.into());
-            }
-            self.claimed += more;
-            self.bytes.reserve_exact(more);
+        let written = self.room(bytes.len())?;
+        if let Some(last) = self.blocks.last_mut() {
+            last.extend_from_slice(&bytes[..written]);
         }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
+        self.length += written;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -134,10 +168,31 @@ mod tests {
         let mut text = Text::new(&Budget::new());
         text.write_all(b"12345\n").unwrap();
         let text = text.finish().unwrap();
-        assert_eq!((text.part(0, 4096), text.part(4, 4096)), (&b"12345\n"[..], &b"5\n"[..]));
-        assert_eq!(
-            (text.part(1, 2), text.part(6, 1), text.part(u64::MAX, u32::MAX)),
-            (&b"23"[..], &b""[..], &b""[..])
-        );
+        for (offset, length, part) in
+            [(0, 4096, "12345\n"), (4, 4096, "5\n"), (1, 2, "23"), (6, 1, ""), (u64::MAX, u32::MAX, "")]
+        {
+            assert_eq!(*text.part(offset, length), *part.as_bytes());
+        }
+    }
+
+    #[test]
+    fn blocks_are_one_text() {
+        let numbers: Vec<u8> = (0..700_000_u32).flat_map(u32::to_le_bytes).collect();
+        let mut text = Text::new(&Budget::new());
+        for piece in numbers.chunks(999) {
+            text.write_all(piece).unwrap();
+        }
+        let text = text.finish().unwrap();
+        assert_eq!(text.blocks.len(), 3);
+        let mut read = Vec::new();
+        for offset in (0..numbers.len() as u64 + 1).step_by(131_072) {
+            read.extend_from_slice(&text.part(offset, 131_072));
+        }
+        assert_eq!(read, numbers);
+        assert_eq!(*text.part(1, u32::MAX), numbers[1..]);
+        let block = BLOCK as u64;
+        assert_eq!(*text.part(block - 2, 4), numbers[BLOCK - 2..BLOCK + 2]);
+        assert_eq!(*text.part(block, 4), numbers[BLOCK..BLOCK + 4]);
+        assert_eq!(*text.part(0, BLOCK as u32), numbers[..BLOCK]);
     }
 }

@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use weir_stats::{Columns, Distribution, Entry, Kind, Pair, ReadError, Value};
+use weir_stats::{Bounds, Columns, Distribution, Entry, Kind, Pair, ReadError, Value};
 
 use super::budget::{Budget, Text};
 use super::inode::{Form, Inode};
 use super::objects::{Object, Objects};
 use super::refusal::Refusal;
-use super::tree::{Axis, Shows, Tree};
+use super::tree::{Shows, Tree};
 use super::vectors::{Labels, Vector};
 use super::view::View;
 use super::{histograms, lists, objects};
@@ -55,14 +55,14 @@ impl File<'_> {
                 self.counters(&columns, form, text)?;
                 // Nothing but the epoch tells whether the names are still those that symlinks give.
                 let may_differ = !columns.label_names().is_empty() && reader.epoch() != epoch;
-                if may_differ { Err(Refusal::Stale) } else { Ok(()) }
+                if may_differ { Err(Refusal::Moved) } else { Ok(()) }
             }
             (Shows::Counters(Some(_)), form) => {
-                self.with_objects(|objects, axis| match objects.columns.bins().filter(|_| axis.histograms) {
-                    Some(bounds) => histograms::all(&self.vector(), &objects.columns, bounds, form, text),
-                    None => self.counters(&objects.columns, form, text),
-                })
+                self.with_objects(|objects| self.counters(objects.columns(), form, text))
             }
+            (Shows::Histograms(_), form) => self.with_objects(|objects| {
+                histograms::all(&self.vector(), objects.columns(), &self.bounds()?, form, text)
+            }),
             (Shows::Histogram, form) => {
                 histograms::one(&self.vector(), Labels::new(), &self.histogram()?, form, text)
             }
@@ -82,21 +82,21 @@ impl File<'_> {
         self.object(&objects, object, form, text)?;
         // What was read is the object's only if the object still has the column that it had.
         let reader = self.view.reader();
-        if reader.epoch() == epoch || axis.numbered || objects.still_names(reader, object)? {
+        if reader.epoch() == epoch || axis.is_numbered() || objects.still_names(reader, object)? {
             return Ok(());
         }
         let (now, _) = self.view.objects(self.tree, axis, true)?;
         match now.numbered(number) {
             Some(it) if it.column == object.column => Ok(()),
-            _ => Err(Refusal::Stale),
+            _ => Err(Refusal::Moved),
         }
     }
 
     fn object(&self, objects: &Objects, object: &Object, form: Form, text: &mut Text) -> Result<(), Refusal> {
         let column = object.column as usize;
-        if let Some(bounds) = objects.columns.bins() {
-            let labels = objects.columns.labels(column).unwrap_or_default().into_iter().collect();
-            let rows = histograms::rows_of_object(&self.vector(), bounds, column)?;
+        if let Shows::Histograms(_) = self.tree.node(self.place).shows {
+            let labels = objects.columns().labels(column).unwrap_or_default().into_iter().collect();
+            let rows = histograms::rows_of_object(&self.vector(), &self.bounds()?, column)?;
             return histograms::one(&self.vector(), labels, &rows, form, text);
         }
         let value = match self.view.reader().column(self.entry, column) {
@@ -127,12 +127,20 @@ impl File<'_> {
         }
     }
 
+    /// The bounds of a matrix' bins.
+    fn bounds(&self) -> Result<Bounds, Refusal> {
+        let names = self.tree.bounds(self.entry).map(|names| self.view.reader().read(names)).transpose()?;
+        match names {
+            Some(Value::Names(names)) => Bounds::of_names(&names),
+            _ => None,
+        }
+        .ok_or(Refusal::Unreadable(ReadError::Damaged { what: "a histogram's bins have no bounds" }))
+    }
+
     /// The rows of a path that is one histogram.
     fn histogram(&self) -> Result<Vec<Distribution>, Refusal> {
         if self.entry.kind != Kind::Histogram {
-            let columns = objects::columns(self.view.reader(), self.tree, self.entry)?;
-            let bounds = columns.bins().ok_or(ReadError::Damaged { what: "bins without bounds" })?;
-            return histograms::rows_of_object(&self.vector(), bounds, 0);
+            return histograms::rows_of_object(&self.vector(), &self.bounds()?, 0);
         }
         match self.view.reader().read(self.entry)? {
             Value::Histogram(rows) => Ok(rows.iter().map(Distribution::from).collect()),
@@ -141,15 +149,15 @@ impl File<'_> {
     }
 
     /// Does something that takes the objects' names, which must be the same when it is done.
-    fn with_objects(&self, act: impl FnOnce(&Objects, &Axis) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn with_objects(&self, act: impl FnOnce(&Objects) -> Result<(), Refusal>) -> Result<(), Refusal> {
         let axis = self.tree.axis(self.place).ok_or(Refusal::Stale)?;
         let (objects, epoch) = self.view.objects(self.tree, axis, true)?;
-        act(&objects, axis)?;
-        if self.view.reader().epoch() == epoch || axis.numbered {
+        act(&objects)?;
+        if self.view.reader().epoch() == epoch || axis.is_numbered() {
             return Ok(());
         }
         let (now, _) = self.view.objects(self.tree, axis, true)?;
-        if now.is_like(&objects) { Ok(()) } else { Err(Refusal::Stale) }
+        if now.is_like(&objects) { Ok(()) } else { Err(Refusal::Moved) }
     }
 }
 

@@ -16,7 +16,7 @@ use fuser::{
 use super::budget::{Budget, Text};
 use super::files;
 use super::inode::Inode;
-use super::listing::{self, Listing};
+use super::listing::Folder;
 use super::refusal::Refusal;
 use super::view::{View, Weir};
 
@@ -30,18 +30,13 @@ const TIME_TO_LIVE: Duration = Duration::from_millis(700);
 pub struct StatsFilesystem {
     weir: Arc<Weir>,
     budget: Budget,
-    open: RwLock<HashMap<u64, Open>>,
+    /// Open files by their handles.
+    open: RwLock<HashMap<u64, Arc<Text>>>,
     /// The next handle.
     next: AtomicU64,
     owner: (u32, u32),
     /// The time of change of everything.
     started: SystemTime,
-}
-
-#[derive(Clone, Debug)]
-enum Open {
-    File(Arc<Text>),
-    Folder(Arc<Listing>),
 }
 
 impl StatsFilesystem {
@@ -67,14 +62,14 @@ impl StatsFilesystem {
         let Some(view) = self.weir.view() else {
             return Err(if folder == Inode::ROOT { Refusal::Absent } else { Refusal::Stale });
         };
-        Ok(self.attributes(listing::find(&view, folder, name)?))
+        Ok(self.attributes(Folder::find(&view, folder, name)?))
     }
 
-    fn list(&self, folder: INodeNo) -> Result<Listing, Refusal> {
+    fn folder(&self, folder: INodeNo) -> Result<Folder, Refusal> {
         let folder = Inode::of_number(folder).ok_or(Refusal::Stale)?;
         match (folder, self.weir.view()) {
-            (_, Some(view)) => Listing::of(&view, folder),
-            (Inode::ROOT, None) => Ok(Listing::empty()),
+            (_, Some(view)) => Folder::of(&view, folder),
+            (Inode::ROOT, None) => Ok(Folder::empty()),
             _ => Err(Refusal::Stale),
         }
     }
@@ -108,13 +103,13 @@ impl StatsFilesystem {
         }
     }
 
-    fn remember(&self, open: Open) -> FileHandle {
+    fn remember(&self, text: Text) -> FileHandle {
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(handle, open);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(handle, Arc::new(text));
         FileHandle(handle)
     }
 
-    fn recall(&self, FileHandle(handle): FileHandle) -> Option<Open> {
+    fn recall(&self, FileHandle(handle): FileHandle) -> Option<Arc<Text>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(&handle).cloned()
     }
 
@@ -154,7 +149,7 @@ impl Filesystem for StatsFilesystem {
         match self.read_file(inode) {
             Ok(text) => {
                 let flags = FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH;
-                reply.opened(self.remember(Open::File(Arc::new(text))), flags);
+                reply.opened(self.remember(text), flags);
             }
             Err(refusal) => reply.error(refusal.errno()),
         }
@@ -172,8 +167,8 @@ impl Filesystem for StatsFilesystem {
         reply: ReplyData,
     ) {
         match self.recall(handle) {
-            Some(Open::File(text)) => reply.data(text.part(offset, size)),
-            _ => reply.error(Errno::EBADF),
+            Some(text) => reply.data(&text.part(offset, size)),
+            None => reply.error(Errno::EBADF),
         }
     }
 
@@ -192,48 +187,41 @@ impl Filesystem for StatsFilesystem {
     }
 
     fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.list(inode) {
-            Ok(listing) => {
-                reply.opened(self.remember(Open::Folder(Arc::new(listing))), FopenFlags::empty());
+        match self.folder(inode) {
+            // Nothing is kept of it, so all have the same handle.
+            Ok(_) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            Err(refusal) => reply.error(refusal.errno()),
+        }
+    }
+
+    fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        match self.folder(inode) {
+            Ok(folder) => {
+                folder.each_after(offset, |at, inode, name| reply.add(inode.number(), at, kind(inode), name));
+                reply.ok();
             }
             Err(refusal) => reply.error(refusal.errno()),
         }
     }
 
-    fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let Some(Open::Folder(listing)) = self.recall(handle) else { return reply.error(Errno::EBADF) };
-        for at in usize::try_from(offset).unwrap_or(usize::MAX).. {
-            let Some((inode, name)) = listing.get(at) else { break };
-            if reply.add(inode.number(), at as u64 + 1, kind(inode), name) {
-                break;
-            }
-        }
-        reply.ok();
-    }
-
     fn readdirplus(
         &self,
         _: &Request,
-        _: INodeNo,
-        handle: FileHandle,
+        inode: INodeNo,
+        _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let Some(Open::Folder(listing)) = self.recall(handle) else { return reply.error(Errno::EBADF) };
-        for at in usize::try_from(offset).unwrap_or(usize::MAX).. {
-            let Some((inode, name)) = listing.get(at) else { break };
-            let attributes = self.attributes(inode);
-            let next = at as u64 + 1;
-            if reply.add(attributes.ino, next, name, &TIME_TO_LIVE, &attributes, Generation(0)) {
-                break;
+        match self.folder(inode) {
+            Ok(folder) => {
+                folder.each_after(offset, |at, inode, name| {
+                    let attributes = self.attributes(inode);
+                    reply.add(attributes.ino, at, name, &TIME_TO_LIVE, &attributes, Generation(0))
+                });
+                reply.ok();
             }
+            Err(refusal) => reply.error(refusal.errno()),
         }
-        reply.ok();
-    }
-
-    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.forget(handle);
-        reply.ok();
     }
 }
 

@@ -52,10 +52,16 @@ pub fn rows_of_object(
     bounds: &Bounds,
     object: usize,
 ) -> Result<Vec<Distribution>, Refusal> {
-    let Extent { rows, .. } = vector.reader.extent(vector.entry)?;
+    let Extent { rows, .. } = vector.extent()?;
+    check(rows, bounds.width())?;
     let start = object.saturating_mul(bounds.width());
     let columns = start..start.saturating_add(bounds.width());
     (0..rows).map(|row| Ok(bounds.distribution(&vector.simple(row, columns.clone())?))).collect()
+}
+
+/// What one object's rows may take: far more than any histogram of ours, and an end to what a damaged segment claims.
+fn check(rows: usize, width: usize) -> Result<(), Refusal> {
+    if rows.saturating_mul(width) <= 16 * PART { Ok(()) } else { Err(Refusal::TooLong) }
 }
 
 /// All objects of a matrix that have a name.
@@ -77,9 +83,10 @@ pub fn all(
         }
         _ => vector.json_head("histogram", "histograms", text)?,
     }
-    let Extent { rows, columns: cells } = vector.reader.extent(vector.entry)?;
+    let Extent { rows, columns: cells } = vector.extent()?;
     let width = bounds.width();
-    let objects = cells / width;
+    check(rows, width)?;
+    let objects = (cells / width).min(columns.objects().unwrap_or(usize::MAX));
     let step = (PART / rows.max(1) / width).max(1);
     let mut separator = "\n";
     for start in (0..objects).step_by(step) {

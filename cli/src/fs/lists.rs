@@ -20,7 +20,7 @@ pub fn names(vector: &Vector<'_>, form: Form, text: &mut Text) -> Result<(), Ref
         let name = serde_json::to_string(&vector.entry.name)?;
         write!(text, "{{\"name\":{name},\"type\":\"names\",\"names\":[")?;
     }
-    let length = vector.reader.extent(vector.entry)?.columns;
+    let length = vector.extent()?.columns;
     for start in (0..length).step_by(PART) {
         let end = start.saturating_add(PART).min(length);
         let Value::Names(names) = vector.reader.part(vector.entry, 0, start..end)? else {

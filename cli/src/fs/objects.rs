@@ -1,18 +1,28 @@
 //! The objects that the columns of vectors are about, by their names.
 
-use weir_stats::{Columns, Described, Entry, Kind, ReadError, Reader, Value};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use weir_stats::{Columns, Entry, ReadError, Reader, Value};
 
 use super::names::{encode, encode_all, numbered};
+use super::refusal::Refusal;
 use super::tree::{Axis, Tree};
+
+/// The most objects that are shown: more than the 500,000 routes of a full table, and little enough that a segment which
+/// claims more than it can have does not take all memory.
+const MOST: usize = 1 << 20;
 
 /// The objects of an axis at one epoch.
 #[derive(Debug)]
 pub struct Objects {
-    pub columns: Columns,
-    /// Sorted by name.
+    columns: Columns,
+    /// Sorted by file name.
     objects: Vec<Object>,
     /// Places in the above, sorted by the objects' numbers.
     by_number: Vec<u32>,
+    /// File names, by column, of those that are called like another.
+    renamed: HashMap<u32, Box<str>>,
     /// The number that no object had yet.
     next: u32,
     /// The vector with their names, if there is just one.
@@ -20,14 +30,12 @@ pub struct Objects {
 }
 
 /// An object with a name.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Object {
     /// What tells it from others that were called the same, or had the same column, at another time.
     pub number: u32,
     /// Which object it is of the vector; the column, unless objects are histograms.
     pub column: u32,
-    /// Its file name.
-    pub name: Box<str>,
 }
 
 impl Objects {
@@ -37,94 +45,123 @@ impl Objects {
         tree: &Tree,
         axis: &Axis,
         previous: Option<&Objects>,
-    ) -> Result<Objects, ReadError> {
-        let columns = match tree.entries.get(axis.entry as usize) {
-            Some(entry) => columns(reader, tree, entry)?,
-            None => Columns::default(),
+    ) -> Result<Objects, Refusal> {
+        let entry = tree.entries.get(axis.entry as usize).ok_or(Refusal::Moved)?;
+        let columns = Columns::of(&axis.described(), entry, &tree.entries, reader)?;
+        let count = match axis.is_numbered() {
+            true => reader.extent(entry)?.columns,
+            false => columns.objects().unwrap_or(0),
         };
-        let count = match (axis.numbered, tree.entries.get(axis.entry as usize)) {
-            (true, Some(entry)) => reader.extent(entry)?.columns,
-            _ => columns.objects().unwrap_or(0),
-        };
-        // What an axis of bins is not fit for is no histogram, and its columns are no objects.
-        let count = if axis.histograms && columns.bins().is_none() { 0 } else { count };
-        let mut objects: Vec<_> = (0..u32::try_from(count).unwrap_or(u32::MAX))
-            .filter_map(|column| {
-                let labels = columns.labels(column as usize)?;
-                let name = match &*labels {
-                    [(_, name)] => encode(name).into(),
-                    _ => encode_all(labels.iter().map(|(_, name)| &**name)).into(),
-                };
-                Some(Object { number: 0, column, name })
-            })
-            .collect();
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-        for at in 1..objects.len() {
-            let (before, rest) = objects.split_at_mut(at);
-            if let (Some(before), Some(object)) = (before.last(), rest.first_mut())
-                && is_called_like(object, before)
-            {
-                object.name = numbered(&object.name, object.column as usize).into();
-            }
+        if count > MOST {
+            return Err(Refusal::TooLong);
         }
-        objects.sort_by(|a, b| a.name.cmp(&b.name));
-
-        // After some four thousand million names, nothing keeps its number.
-        let previous = previous.filter(|it| it.next.checked_add(objects.len() as u32).is_some());
-        let mut next = previous.map_or(1, |it| it.next);
-        let mut known = previous.map_or(&[][..], |it| &it.objects).iter().peekable();
-        for object in &mut objects {
-            while known.next_if(|it| it.name < object.name).is_some() {}
-            object.number = match known.next_if(|it| it.name == object.name) {
-                Some(same) => same.number,
+        let mut objects = Objects {
+            columns,
+            objects: Vec::new(),
+            by_number: Vec::new(),
+            renamed: HashMap::new(),
+            // After some four thousand million names, nothing keeps its number.
+            next: previous.map(|it| it.next).filter(|next| *next < u32::MAX - MOST as u32).unwrap_or(1),
+            names: names_of(tree, axis),
+        };
+        let files = objects.files(count);
+        let previous = previous.filter(|it| it.next == objects.next);
+        let mut known = previous
+            .into_iter()
+            .flat_map(|it| it.objects.iter().map(|object| (it.name(object), object)))
+            .peekable();
+        for (name, column) in files {
+            while known.next_if(|(known, _)| **known < *name).is_some() {}
+            let number = match known.next_if(|(known, _)| **known == *name) {
+                Some((_, same)) => same.number,
                 None => {
-                    next += 1;
-                    next - 1
+                    objects.next += 1;
+                    objects.next - 1
                 }
             };
+            objects.objects.push(Object { number, column });
         }
-        let mut by_number: Vec<u32> = (0..objects.len() as u32).collect();
-        by_number.sort_unstable_by_key(|&at| objects[at as usize].number);
-        let names = names_of(tree, axis);
-        Ok(Objects { columns, objects, by_number, next, names })
+        objects.by_number = (0..objects.objects.len() as u32).collect();
+        objects.by_number.sort_unstable_by_key(|&at| objects.objects[at as usize].number);
+        Ok(objects)
     }
 
+    /// File names and columns, sorted. Of objects that are called the same, all but the first get a name with a number.
+    fn files(&mut self, count: usize) -> Vec<(Box<str>, u32)> {
+        let named = (0..count as u32).filter_map(|column| Some((self.plain_name(column)?.into(), column)));
+        let mut files: Vec<(Box<str>, u32)> = named.collect();
+        files.sort_unstable();
+        let mut last: Option<Box<str>> = None;
+        for (name, column) in &mut files {
+            if last.as_ref() == Some(name) {
+                *name = numbered(name, *column as usize).into();
+                self.renamed.insert(*column, name.clone());
+            } else {
+                last = Some(name.clone());
+            }
+        }
+        if !self.renamed.is_empty() {
+            files.sort_unstable();
+        }
+        files
+    }
+
+    /// What an object's column is called as a file, if it has a name.
+    fn plain_name(&self, column: u32) -> Option<String> {
+        let labels = self.columns.labels(column as usize)?;
+        Some(match &*labels {
+            [(_, name)] => encode(name).into_owned(),
+            _ => encode_all(labels.iter().map(|(_, name)| &**name)),
+        })
+    }
+
+    /// An object's file name.
+    pub fn name(&self, object: &Object) -> Cow<'_, str> {
+        match self.renamed.get(&object.column) {
+            Some(name) => Cow::Borrowed(name),
+            None => Cow::Owned(self.plain_name(object.column).unwrap_or_default()),
+        }
+    }
+
+    /// The labels of objects.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The object with this file name.
     pub fn find(&self, name: &str) -> Option<&Object> {
-        let at = self.objects.binary_search_by(|object| (*object.name).cmp(name)).ok()?;
+        let at = self.objects.binary_search_by(|object| (*self.name(object)).cmp(name)).ok()?;
         self.objects.get(at)
     }
 
+    /// The object with this number.
     pub fn numbered(&self, number: u32) -> Option<&Object> {
-        let of = |&at: &u32| self.objects[at as usize].number;
-        let at = self.by_number.binary_search_by_key(&number, of).ok()?;
-        self.objects.get(self.by_number[at] as usize)
+        self.above(number.checked_sub(1)?).next().filter(|object| object.number == number)
     }
 
-    /// An object by its place in the order of names.
-    pub fn get(&self, at: usize) -> Option<&Object> {
-        self.objects.get(at)
+    /// Those whose numbers are above one, the lowest number first.
+    pub fn above(&self, number: u32) -> impl Iterator<Item = &Object> {
+        let first = self.by_number.partition_point(|&at| self.objects[at as usize].number <= number);
+        self.by_number[first..].iter().map(|&at| &self.objects[at as usize])
     }
 
     /// Whether an object is still called so, as far as that can be said without reading all names.
     pub fn still_names(&self, reader: &Reader, object: &Object) -> Result<bool, ReadError> {
         let Some(names) = &self.names else { return Ok(false) };
         let column = object.column as usize;
-        let (Value::Names(now), Some(before)) =
-            (reader.part(names, 0, column..column + 1)?, self.columns.name(column))
-        else {
-            return Ok(false);
-        };
-        Ok(now == [before])
+        match (reader.part(names, 0, column..column + 1)?, self.columns.name(column)) {
+            (Value::Names(now), Some(before)) => Ok(now == [before]),
+            _ => Ok(false),
+        }
     }
 
     /// Whether all columns have the same names.
     pub fn is_like(&self, other: &Objects) -> bool {
-        let identity = |it: &Object| (it.number, it.column);
-        self.objects.iter().map(identity).eq(other.objects.iter().map(identity))
+        self.objects == other.objects
     }
 }
 
-/// The names of an entry's columns.
+/// The names of an entry's columns, where they are no axis of objects.
 pub fn columns(reader: &Reader, tree: &Tree, entry: &Entry) -> Result<Columns, ReadError> {
     match tree.catalogue.describe(&entry.name) {
         Some(described) if described.description.kind == entry.kind => {
@@ -134,21 +171,8 @@ pub fn columns(reader: &Reader, tree: &Tree, entry: &Entry) -> Result<Columns, R
     }
 }
 
-/// Names are sorted, and among equal ones the first keeps its name: its followers were not renamed yet, or were renamed
-/// to this name and a suffix.
-fn is_called_like(object: &Object, before: &Object) -> bool {
-    let common = before.name.strip_prefix(&*object.name);
-    common.is_some_and(|rest| {
-        rest.is_empty() || rest.strip_prefix("%@").is_some_and(|it| it.parse::<u32>().is_ok())
-    })
-}
-
 /// The one vector that has the objects' names; `None` if several have a part each.
 fn names_of(tree: &Tree, axis: &Axis) -> Option<Entry> {
-    let entry = tree.entries.get(axis.entry as usize)?;
-    let Described { description, .. } = tree.catalogue.describe(&entry.name)?;
-    let mut axes = description.columns.split(',').filter(|axis| !axis.starts_with("le="));
-    let (_, path) = axes.next()?.split_once('=')?;
-    let names = tree.entries.iter().find(|entry| entry.kind == Kind::Names && entry.name == path)?;
-    axes.next().is_none().then(|| names.clone())
+    let (_, path) = axis.description.columns.split_once('=')?;
+    tree.entry(path).cloned()
 }

@@ -12,6 +12,8 @@ pub enum Refusal {
     Absent,
     /// What was found under this inode is not there any more. The kernel looks the name up again.
     Stale,
+    /// The segment changed while it was read: to be tried again.
+    Moved,
     /// It would be longer than a file may be.
     TooLong,
     /// Open files hold all memory that there is for them.
@@ -24,7 +26,7 @@ impl Refusal {
     pub fn errno(&self) -> Errno {
         match self {
             Refusal::Absent => Errno::ENOENT,
-            Refusal::Stale => Errno::ESTALE,
+            Refusal::Stale | Refusal::Moved => Errno::ESTALE,
             Refusal::TooLong => Errno::EFBIG,
             Refusal::TooMany => Errno::ENOMEM,
             Refusal::Unreadable(ReadError::Busy { .. } | ReadError::Locked) => Errno::EAGAIN,
@@ -36,7 +38,7 @@ impl Refusal {
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Refusal {
         match error {
-            ReadError::Stale { .. } => Refusal::Stale,
+            ReadError::Stale { .. } => Refusal::Moved,
             ReadError::TooLarge { .. } => Refusal::TooLong,
             error => Refusal::Unreadable(error),
         }

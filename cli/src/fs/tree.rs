@@ -1,9 +1,10 @@
 //! The folders and files that the segment's paths make, built from its list of entries; no value is read for it.
 
-use std::collections::{HashMap, VecDeque};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
-use weir_stats::{Catalogue, Description, Entry, Kind, ReadError, Reader};
+use weir_stats::{Catalogue, Described, Description, Entry, Kind, ReadError, Reader};
 
 use super::inode::{Form, Inode, OBJECTS, PATHS};
 use super::names::{encode, encode_all, evade};
@@ -17,6 +18,8 @@ pub struct Tree {
     pub axes: Vec<Axis>,
     /// The root first, then level by level; the children of one are neighbours, sorted by name.
     nodes: Vec<Node>,
+    /// For each folder, in the place of its children: the children's places, sorted by number.
+    in_order: Vec<u32>,
     /// Numbers of paths and the places of their nodes, sorted.
     places: Vec<(u32, u32)>,
     /// The number that no path had yet.
@@ -47,25 +50,37 @@ pub enum Shows {
     Pair,
     /// Counters. Their objects, if they have names, are of this axis.
     Counters(Option<u16>),
+    /// A histogram for each object of an axis.
+    Histograms(u16),
     /// One histogram.
     Histogram,
     Names,
     Records,
 }
 
-/// What the columns of vectors are.
+/// The objects that columns of vectors are about.
 #[derive(Debug)]
 pub struct Axis {
-    /// The name of the folder of objects.
+    /// The name of their folder.
     pub folder: String,
-    /// What tells it from other axes.
+    /// What tells the axis from others.
     pub key: String,
     /// A vector that has it, by its place in the listing.
     pub entry: u32,
-    /// Each object is a histogram.
-    pub histograms: bool,
-    /// Its objects are called by their numbers: there are as many as the vector has columns.
-    pub numbered: bool,
+    /// What is said of that vector, with no columns but this axis.
+    pub description: Description,
+}
+
+impl Axis {
+    /// Whether the objects are called by their numbers: there are as many as the vector has columns.
+    pub fn is_numbered(&self) -> bool {
+        !self.description.columns.contains('=')
+    }
+
+    /// What the library is to be asked for the names.
+    pub fn described(&self) -> Described<'_> {
+        Described { description: &self.description, labels: Vec::new() }
+    }
 }
 
 impl Tree {
@@ -76,6 +91,7 @@ impl Tree {
             entries: Vec::new(),
             axes: Vec::new(),
             nodes: vec![root()],
+            in_order: vec![0],
             places: vec![(0, 0)],
             next: 1,
         }
@@ -100,7 +116,9 @@ impl Tree {
         let begin_again = previous.next as usize + sorted.len() * 64 > PATHS as usize;
         tree.next = if begin_again { 1 } else { previous.next };
 
-        let mut axes = HashMap::new();
+        let names = tree.entries.iter().filter(|entry| entry.kind == Kind::Names);
+        let mut known =
+            Known { names: names.map(|entry| entry.name.clone()).collect(), axes: HashMap::new() };
         let mut folders = VecDeque::from([Folder {
             node: 0,
             before: (!begin_again).then_some(0),
@@ -108,14 +126,14 @@ impl Tree {
             from: 1,
         }]);
         while let Some(folder) = folders.pop_front() {
-            let mut children = tree.children_of(&folder, &sorted, &mut axes);
+            let mut children = tree.children_of(&folder, &sorted, &mut known);
             children.sort_by(|a, b| a.node.name.cmp(&b.node.name));
             let first = tree.nodes.len() as u32;
             for Child { mut node, below, from } in children {
                 let place = tree.nodes.len() as u32;
                 let before = folder.before.and_then(|before| previous.child(before, &node.name));
                 let same = before.filter(|&at| {
-                    let had_children = !previous.children(at).is_empty();
+                    let had_children = !previous.node(at).children.is_empty();
                     had_children != below.is_empty()
                         && previous.character(previous.node(at)) == tree.character(&node)
                 });
@@ -132,19 +150,18 @@ impl Tree {
                     folders.push_back(Folder { node: place, before, below, from });
                 }
             }
-            tree.nodes[folder.node as usize].children = first..tree.nodes.len() as u32;
+            let children = first..tree.nodes.len() as u32;
+            let mut in_order: Vec<u32> = children.clone().collect();
+            in_order.sort_unstable_by_key(|&place| tree.nodes[place as usize].number);
+            tree.in_order.extend(in_order);
+            tree.nodes[folder.node as usize].children = children;
         }
         tree.places.sort_unstable();
         tree
     }
 
     /// The nodes of a folder, each with what is below it.
-    fn children_of(
-        &mut self,
-        folder: &Folder,
-        sorted: &[u32],
-        axes: &mut HashMap<String, u16>,
-    ) -> Vec<Child> {
+    fn children_of(&mut self, folder: &Folder, sorted: &[u32], known: &mut Known) -> Vec<Child> {
         let is_entry = self.nodes[folder.node as usize].entry.is_some();
         let mut children = Vec::new();
         let mut at = folder.below.start;
@@ -162,7 +179,7 @@ impl Tree {
             let file = encode(name);
             let file = if is_entry && Form::claims(&file) { evade(&file) } else { file.into_owned() };
             let from = folder.from + name.len() + 1;
-            let shows = entry.map_or(Shows::Nothing, |entry| self.shows(entry, axes));
+            let shows = entry.map_or(Shows::Nothing, |entry| self.shows(entry, known));
             let node =
                 Node { number: 0, parent: folder.node, name: file.into(), entry, shows, children: 0..0 };
             children.push(Child { node, below: at + own..end, from });
@@ -171,7 +188,7 @@ impl Tree {
         children
     }
 
-    fn shows(&mut self, at: u32, axes: &mut HashMap<String, u16>) -> Shows {
+    fn shows(&mut self, at: u32, known: &mut Known) -> Shows {
         let entry = &self.entries[at as usize];
         match entry.kind {
             Kind::Scalar | Kind::Gauge | Kind::Empty => Shows::Number,
@@ -180,51 +197,64 @@ impl Tree {
                 // A link to anything else is damaged, which whoever reads it is told.
                 _ => Shows::Number,
             },
-            Kind::Simple | Kind::Combined => self.counters(at, axes),
+            Kind::Simple | Kind::Combined => self.counters(at, known),
             Kind::Histogram => Shows::Histogram,
             Kind::Names => Shows::Names,
             Kind::Ring => Shows::Records,
         }
     }
 
-    fn counters(&mut self, at: u32, axes: &mut HashMap<String, u16>) -> Shows {
+    fn counters(&mut self, at: u32, known: &mut Known) -> Shows {
         let entry = &self.entries[at as usize];
         let described = self.catalogue.describe(&entry.name).map(|described| described.description);
-        let Some(columns) = described.filter(|it| it.kind == entry.kind).map(Columns::of) else {
+        let Some(description) = described.filter(|it| it.kind == entry.kind) else {
             return Shows::Counters(None);
         };
-        if columns.labels.is_empty() {
-            return if columns.histograms { Shows::Histogram } else { Shows::Counters(None) };
-        }
-        let key = if columns.numbered { entry.name.clone() } else { columns.text.to_owned() };
-        if let Some(&axis) = axes.get(&key) {
-            return Shows::Counters(Some(axis));
-        }
-        let known = |path: &&str| self.entries.iter().any(|it| it.kind == Kind::Names && it.name == **path);
-        let (Ok(number), true) = (u16::try_from(self.axes.len()), columns.paths.iter().all(known)) else {
-            return Shows::Counters(None);
+        let (objects, bins) = parts(&description.columns);
+        let is_simple = entry.kind == Kind::Simple;
+        let of_axis = |axis| match bins {
+            Some(_) if is_simple => Shows::Histograms(axis),
+            _ => Shows::Counters(Some(axis)),
         };
+        if objects.is_empty() {
+            return if bins.is_some() && is_simple { Shows::Histogram } else { Shows::Counters(None) };
+        }
+        let labels: Option<Vec<&str>> = match objects.contains('=') {
+            true => {
+                let axes = objects.split(',').map(|axis| axis.split_once('='));
+                let there = axes.map(|axis| axis.filter(|(_, path)| known.names.contains(*path)));
+                there.map(|axis| Some(axis?.0)).collect()
+            }
+            // Columns that symlinks give their names to are to be found at the symlinks.
+            false => (!objects.starts_with('/') && bins.is_none()).then(|| vec![objects]),
+        };
+        let Some(labels) = labels else { return Shows::Counters(None) };
+        let key = if objects.contains('=') { objects } else { &*entry.name };
+        if let Some(&axis) = known.axes.get(key) {
+            return of_axis(axis);
+        }
+        let Ok(number) = u16::try_from(self.axes.len()) else { return Shows::Counters(None) };
+        known.axes.insert(key.to_owned(), number);
+        let shows = of_axis(number);
         let axis = Axis {
-            folder: format!("{OBJECTS}{}", encode_all(columns.labels.iter().copied())),
-            key: key.clone(),
+            folder: format!("{OBJECTS}{}", encode_all(labels)),
+            key: key.to_owned(),
             entry: at,
-            histograms: columns.histograms,
-            numbered: columns.numbered,
+            description: Description { columns: Cow::Owned(objects.to_owned()), ..description.clone() },
         };
         self.axes.push(axis);
-        axes.insert(key, number);
-        Shows::Counters(Some(number))
+        shows
     }
 
     /// What decides which files and folders there are for a node. Where it changes, nothing of the old ones may be taken
     /// for the new ones.
     fn character<'t>(&'t self, node: &Node) -> (Option<Kind>, Option<&'t str>, Shows) {
         let kind = node.entry.and_then(|at| self.entries.get(at as usize)).map(|entry| entry.kind);
+        let key = |axis: u16| self.axes.get(usize::from(axis)).map(|axis| &*axis.key);
         match node.shows {
-            Shows::Counters(Some(axis)) => {
-                let key = self.axes.get(usize::from(axis)).map(|axis| &*axis.key);
-                (kind, key, Shows::Counters(None))
-            }
+            // An axis' place in the list says nothing: it is told by its key.
+            Shows::Counters(Some(axis)) => (kind, key(axis), Shows::Counters(None)),
+            Shows::Histograms(axis) => (kind, key(axis), Shows::Histograms(0)),
             shows => (kind, None, shows),
         }
     }
@@ -254,9 +284,26 @@ impl Tree {
         Some(children.start + at as u32)
     }
 
-    /// What a folder holds of other paths.
-    pub fn children(&self, folder: u32) -> Range<u32> {
-        self.node(folder).children.clone()
+    /// The paths in a folder whose numbers are above one: their numbers and places, the lowest number first.
+    pub fn children_above(&self, folder: u32, number: u32) -> impl Iterator<Item = (u32, u32)> {
+        let Range { start, end } = self.node(folder).children;
+        let children = &self.in_order[start as usize..end as usize];
+        let first = children.partition_point(|&place| self.node(place).number <= number);
+        children[first..].iter().map(|&place| (self.node(place).number, place))
+    }
+
+    /// The entry at a path.
+    pub fn entry(&self, path: &str) -> Option<&Entry> {
+        let mut components = path.strip_prefix('/')?.split('/');
+        let place = components.try_fold(0, |folder, name| self.child(folder, &encode(name)))?;
+        self.entries.get(self.node(place).entry? as usize)
+    }
+
+    /// The name vector with the bounds of a histogram's bins.
+    pub fn bounds(&self, entry: &Entry) -> Option<&Entry> {
+        let described = self.catalogue.describe(&entry.name)?;
+        let path = parts(&described.description.columns).1?;
+        self.entry(path).filter(|entry| entry.kind == Kind::Names)
     }
 
     /// The inode of a path.
@@ -282,7 +329,7 @@ impl Tree {
             Shows::Nothing => &[],
             Shows::Number => &[Form::Value],
             Shows::Pair => &[Form::Packets, Form::Bytes, Form::Table, Form::Json],
-            Shows::Counters(Some(_)) => &[Form::Table, Form::Json, Form::Objects],
+            Shows::Counters(Some(_)) | Shows::Histograms(_) => &[Form::Table, Form::Json, Form::Objects],
             Shows::Counters(None) | Shows::Names | Shows::Records => &[Form::Table, Form::Json],
             Shows::Histogram => HISTOGRAM,
         }
@@ -291,7 +338,7 @@ impl Tree {
     /// The axis of a path's objects.
     pub fn axis(&self, place: u32) -> Option<&Axis> {
         match self.node(place).shows {
-            Shows::Counters(Some(axis)) => self.axes.get(usize::from(axis)),
+            Shows::Counters(Some(axis)) | Shows::Histograms(axis) => self.axes.get(usize::from(axis)),
             _ => None,
         }
     }
@@ -299,8 +346,8 @@ impl Tree {
     /// The files in the folder of one of a path's objects; none if the object is a file.
     pub fn object_forms(&self, place: u32) -> &'static [Form] {
         let kind = self.node(place).entry.and_then(|at| self.entries.get(at as usize)).map(|it| it.kind);
-        match (self.axis(place), kind) {
-            (Some(Axis { histograms: true, .. }), _) => HISTOGRAM,
+        match (self.node(place).shows, kind) {
+            (Shows::Histograms(_), _) => HISTOGRAM,
             (_, Some(Kind::Combined)) => &[Form::Packets, Form::Bytes],
             _ => &[],
         }
@@ -324,37 +371,21 @@ impl Tree {
 /// The files of a histogram.
 const HISTOGRAM: &[Form] = &[Form::Table, Form::Json, Form::Count, Form::P50, Form::P90, Form::P99];
 
-/// What a description says of a vector's columns, as far as the tree goes.
-struct Columns<'d> {
-    text: &'d str,
-    labels: Vec<&'d str>,
-    /// The name vectors with the objects' names.
-    paths: Vec<&'d str>,
-    histograms: bool,
-    numbered: bool,
+/// What a description says of columns: what the objects are, and the path of the bins' bounds if each is a histogram.
+fn parts(columns: &str) -> (&str, Option<&str>) {
+    let (objects, last) = columns.rsplit_once(',').unwrap_or(("", columns));
+    match last.strip_prefix("le=") {
+        Some(path) => (objects, Some(path)),
+        None => (columns, None),
+    }
 }
 
-impl<'d> Columns<'d> {
-    fn of(description: &'d Description) -> Columns<'d> {
-        let text = &*description.columns;
-        let mut columns =
-            Columns { text, labels: Vec::new(), paths: Vec::new(), histograms: false, numbered: false };
-        if text.is_empty() || text.starts_with('/') {
-            // Columns that symlinks give their names to are to be found at the symlinks.
-            return columns;
-        }
-        for axis in text.split(',') {
-            let (label, path) = axis.split_once('=').unwrap_or((axis, ""));
-            columns.numbered |= path.is_empty();
-            columns.labels.push(label);
-            columns.paths.extend((!path.is_empty()).then_some(path));
-        }
-        if columns.labels.last() == Some(&"le") {
-            columns.labels.pop();
-            columns.histograms = true;
-        }
-        columns
-    }
+/// What was found so far while a tree is built.
+struct Known {
+    /// The paths of name vectors.
+    names: HashSet<String>,
+    /// Axes by their keys.
+    axes: HashMap<String, u16>,
 }
 
 /// A folder whose nodes are still to be made.
@@ -381,4 +412,98 @@ fn root() -> Node {
 /// The characters of a path, ranked so that '/' comes first.
 fn ranks(path: &str) -> impl Iterator<Item = u16> {
     path.bytes().map(|byte| if byte == b'/' { 0 } else { u16::from(byte) + 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use weir_stats::{Options, Segment};
+
+    fn segment() -> Segment {
+        Segment::in_heap(Options { size: 1 << 20, workers: 1, grace: Duration::ZERO }).unwrap()
+    }
+
+    fn tree(segment: &Segment, previous: &Tree) -> Tree {
+        Tree::of(&Reader::of(segment).unwrap(), previous).unwrap()
+    }
+
+    fn inode(tree: &Tree, path: &str) -> Option<Inode> {
+        let place = path.split('/').try_fold(0, |folder, name| tree.child(folder, name))?;
+        assert_eq!(tree.place(tree.node(place).number), Some(place));
+        Some(tree.inode(place))
+    }
+
+    #[test]
+    fn paths_keep_their_numbers_and_nobody_else_gets_them() {
+        let mut segment = segment();
+        let (a, _) =
+            segment.register(|batch| Ok((batch.gauge("/x/a", 1)?, batch.gauge("/x/c", 1)?))).unwrap();
+        let first = tree(&segment, &Tree::empty());
+        let numbers = |tree: &Tree| ["x", "x/a", "x/b", "x/c"].map(|path| inode(tree, path));
+        let [x, old_a, none, c] = numbers(&first);
+        assert_eq!((x.unwrap().form, old_a.unwrap().form, none), (Form::Folder, Form::Value, None));
+        segment.register(|batch| batch.remove(a.id())).unwrap();
+        segment.register(|batch| batch.gauge("/x/b", 1)).unwrap();
+        let second = tree(&segment, &first);
+        let [still_x, none, b, still_c] = numbers(&second);
+        assert_eq!((still_x, none, still_c), (x, None, c));
+        assert!(b.is_some() && ![x, old_a, c].contains(&b));
+        assert_eq!(second.place(old_a.unwrap().path), None);
+        segment.register(|batch| batch.gauge("/x/a", 1)).unwrap();
+        let third = tree(&segment, &second);
+        let [_, new_a, still_b, _] = numbers(&third);
+        assert!(still_b == b && new_a.is_some() && ![old_a, b, c, x].contains(&new_a));
+        let in_order: Vec<_> =
+            third.children_above(third.child(0, "x").unwrap(), 0).map(|(number, _)| number).collect();
+        assert!(in_order.len() == 3 && in_order.is_sorted());
+    }
+
+    #[test]
+    fn what_becomes_something_else_gets_another_number() {
+        let mut segment = segment();
+        let gauge = segment.register(|batch| batch.gauge("/x", 1)).unwrap();
+        let first = tree(&segment, &Tree::empty());
+        segment
+            .register(|batch| {
+                batch.remove(gauge.id())?;
+                batch.simple("/x", 1, 1)
+            })
+            .unwrap();
+        let second = tree(&segment, &first);
+        assert_ne!(inode(&first, "x").unwrap().path, inode(&second, "x").unwrap().path);
+    }
+
+    #[test]
+    fn axes_are_shared_by_counters_and_histograms() {
+        let mut segment = segment();
+        segment
+            .describe(&[
+                Description::combined("/c/rx", "customer=/c/names", "received"),
+                Description::simple("/c/rtt", "us", "customer=/c/names,le=/bins", "times"),
+                Description::simple("/rtt", "us", "le=/bins", "times"),
+                Description::simple("/lost", "us", "customer=/none", "names that are not there"),
+            ])
+            .unwrap();
+        segment
+            .register(|batch| {
+                batch.names("/c/names", 1)?;
+                batch.names("/bins", 1)?;
+                batch.combined("/c/rx", 1, 1)?;
+                ["/c/rtt", "/rtt", "/lost"].iter().try_for_each(|path| batch.simple(path, 1, 1).map(drop))
+            })
+            .unwrap();
+        let tree = tree(&segment, &Tree::empty());
+        let shows = |path: &str| {
+            let place = path.split('/').try_fold(0, |folder, name| tree.child(folder, name)).unwrap();
+            tree.node(place).shows
+        };
+        let Shows::Counters(Some(axis)) = shows("c/rx") else { panic!() };
+        assert_eq!(shows("c/rtt"), Shows::Histograms(axis));
+        assert_eq!((shows("rtt"), shows("lost")), (Shows::Histogram, Shows::Counters(None)));
+        assert_eq!(tree.bounds(tree.entry("/c/rtt").unwrap()).unwrap().name, "/bins");
+        let of_memory = tree.axes.iter().find(|axis| axis.key == "statistic=/mem/columns").unwrap();
+        assert_eq!((of_memory.folder.as_str(), of_memory.is_numbered()), ("by-statistic", false));
+    }
 }

@@ -15,6 +15,9 @@ use super::tree::Tree;
 /// Cells that are read at a time, in all rows together. They take 1 MiB at most.
 pub const PART: usize = 1 << 16;
 
+/// The most rows that a vector can have: what Linux can have CPUs (`NR_CPUS` of x86), and the control thread.
+const MOST_ROWS: usize = 8192 + 1;
+
 /// A vector, or a symlink to one of its columns.
 #[derive(Clone, Copy)]
 pub struct Vector<'a> {
@@ -90,6 +93,17 @@ impl<'a> Vector<'a> {
         if self.description().is_some_and(|it| it.rows == Rows::Cpus) { "cpu" } else { "thread" }
     }
 
+    /// Its rows and columns.
+    pub fn extent(&self) -> Result<Extent, Refusal> {
+        let extent = self.reader.extent(self.entry)?;
+        if extent.rows > MOST_ROWS {
+            return Err(
+                ReadError::Damaged { what: "a vector has more rows than a machine can have CPUs" }.into()
+            );
+        }
+        Ok(extent)
+    }
+
     /// Some cells of one row of a simple vector, as far as they are there.
     pub fn simple(&self, row: usize, columns: Range<usize>) -> Result<Vec<u64>, Refusal> {
         match self.reader.part(self.entry, row, columns)? {
@@ -122,7 +136,7 @@ impl<'a> Vector<'a> {
                 rows_of(*value)?.into_iter().map(|row| row.first().copied().unwrap_or_default()).collect();
             return act(0, &cells);
         }
-        let Extent { rows, columns } = self.reader.extent(self.entry)?;
+        let Extent { rows, columns } = self.extent()?;
         let step = (PART / rows.max(1)).max(1);
         let mut cells = Vec::new();
         for start in (0..columns).step_by(step) {

@@ -168,7 +168,7 @@ struct Kept<T> {
 }
 
 impl<T> Kept<T> {
-    fn make(reader: &Reader, make: impl FnOnce() -> Result<T, ReadError>) -> Result<Kept<T>, ReadError> {
+    fn make<E>(reader: &Reader, make: impl FnOnce() -> Result<T, E>) -> Result<Kept<T>, E> {
         // The epoch before: what changes meanwhile counts as not seen yet.
         let (epoch, start) = (reader.epoch(), Instant::now());
         let value = Arc::new(make()?);
@@ -219,7 +219,7 @@ impl View {
     }
 
     /// The objects of an axis of a tree, and the epoch of which they are true.
-    pub fn objects(&self, tree: &Tree, axis: &Axis, fresh: bool) -> Result<(Arc<Objects>, u64), ReadError> {
+    pub fn objects(&self, tree: &Tree, axis: &Axis, fresh: bool) -> Result<(Arc<Objects>, u64), Refusal> {
         let epoch = self.reader().epoch();
         let known = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = known.get(&axis.key).filter(|kept| kept.serves(epoch, fresh)) {
@@ -238,21 +238,20 @@ impl View {
         Ok(result)
     }
 
-    /// Does something with the tree; again with a fresh one, if it turns out that what it is about has changed.
+    /// Does something with the tree; again with a fresh one, if what it is about is not there, or has just changed.
     pub fn with_tree<T>(
         &self,
         mut act: impl FnMut(&Arc<Tree>, bool) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let mut fresh = false;
         for _ in 0..ATTEMPTS {
-            let epoch = self.reader().epoch();
             match act(&self.tree(fresh)?, fresh) {
+                Err(Refusal::Moved) => {}
                 // What is not there in a fresh tree is not there.
-                Err(Refusal::Stale | Refusal::Absent) if !fresh || self.reader().epoch() != epoch => {
-                    fresh = true;
-                }
+                Err(Refusal::Stale | Refusal::Absent) if !fresh => {}
                 result => return result,
             }
+            fresh = true;
         }
         Err(Refusal::Unreadable(ReadError::Busy { attempts: ATTEMPTS }))
     }

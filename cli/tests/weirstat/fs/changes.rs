@@ -101,6 +101,33 @@ fn an_old_name_never_shows_another_customer() {
     until("the last name alone", || mounted.list("c/rx/by-customer") == ["c49"]);
 }
 
+/// A folder that is being read, over several answers of the kernel's, while names come and go.
+#[test]
+fn what_stays_in_a_folder_is_listed_once() {
+    skip_without_fuse!("what_stays_in_a_folder_is_listed_once");
+    let (_folder, socket) = folder();
+    let mut weir = Weir::start(&socket);
+    let stays = 3000;
+    weir.segment
+        .register(|batch| (0..stays).try_for_each(|at| batch.gauge(&format!("/many/m{at}"), at).map(drop)))
+        .unwrap();
+    let gone = weir.segment.register(|batch| batch.gauge("/many/a-gone", 0)).unwrap();
+    let mounted = Mounted::start(&socket);
+    let mut entries = fs::read_dir(mounted.at("many")).unwrap();
+    let mut names: Vec<_> = entries.by_ref().take(10).map(|entry| entry.unwrap().file_name()).collect();
+    weir.segment.register(|batch| batch.remove(gone.id())).unwrap();
+    weir.segment.register(|batch| batch.gauge("/many/b-new", 0)).unwrap();
+    // Let the change be seen before the rest is read.
+    until("the new name", || mounted.list("many").contains(&"b-new".to_owned()));
+    names.extend(entries.map(|entry| entry.unwrap().file_name()));
+    let mut stayed: Vec<_> =
+        names.iter().filter(|name| name.to_str().is_some_and(|name| name.starts_with('m'))).collect();
+    stayed.sort();
+    stayed.dedup();
+    assert_eq!(stayed.len(), stays as usize);
+    assert!((stays as usize..=stays as usize + 2).contains(&names.len()), "{}", names.len());
+}
+
 #[test]
 fn many_read_while_it_changes() {
     skip_without_fuse!("many_read_while_it_changes");

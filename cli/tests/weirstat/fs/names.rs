@@ -1,64 +1,10 @@
 //! Names that are no file names, and segments whose paths are entries and folders at once.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::thread::JoinHandle;
-
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, accept, bind, listen, sendmsg, socket_with,
-};
 use weir_stats::{Options, Segment};
 
+use crate::fs::altered::{image, renamed, serve};
 use crate::fs::mounted::{Mounted, skip_without_fuse};
 use crate::lab::folder;
-
-/// A segment in which names were written over by others of the same length: VPP's may have any names, weir's writer does
-/// not let them be made.
-fn altered(segment: &Segment, changes: &[(&str, &str)]) -> OwnedFd {
-    let original = std::fs::File::from(segment.fd().unwrap().try_clone_to_owned().unwrap());
-    let mut bytes = vec![0; original.metadata().unwrap().len() as usize];
-    original.read_exact_at(&mut bytes, 0).unwrap();
-    for (old, new) in changes {
-        assert!(new.len() <= old.len());
-        let old = [old.as_bytes(), b"\0"].concat();
-        let mut new = new.as_bytes().to_vec();
-        new.resize(old.len(), 0);
-        // Retired directories have the names as well.
-        let mut found = 0;
-        while let Some(at) = bytes.windows(old.len()).position(|window| window == old) {
-            bytes[at..at + new.len()].copy_from_slice(&new);
-            found += 1;
-        }
-        assert!(found > 0, "{old:?}");
-    }
-    let memory = memfd_create("stats", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-    let file = std::fs::File::from(memory);
-    file.write_all_at(&bytes, 0).unwrap();
-    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).unwrap();
-    file.into()
-}
-
-/// Sends a descriptor to whoever connects, until the test ends.
-fn serve(socket: &Path, segment: OwnedFd) -> JoinHandle<()> {
-    let listener =
-        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    bind(&listener, &SocketAddrUnix::new(socket).unwrap()).unwrap();
-    listen(&listener, 8).unwrap();
-    std::thread::spawn(move || {
-        while let Ok(client) = accept(&listener) {
-            let descriptors = [segment.as_fd()];
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            control.push(SendAncillaryMessage::ScmRights(&descriptors));
-            let _ = sendmsg(&client, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL);
-        }
-    })
-}
 
 #[test]
 fn names_that_are_no_file_names_are_encoded() {
@@ -86,8 +32,8 @@ fn names_that_are_no_file_names_are_encoded() {
             Ok(())
         })
         .unwrap();
-    let segment = altered(
-        &segment,
+    let segment = renamed(
+        image(&segment),
         &[
             ("/odd/dots", "/odd/.."),
             ("/odd/dot1", "/odd/."),
@@ -96,7 +42,7 @@ fn names_that_are_no_file_names_are_encoded() {
             ("/relative-1", "relative"),
         ],
     );
-    let _server = serve(&socket, segment);
+    let _server = serve(&socket, &segment);
     let mounted = Mounted::start(&socket);
     assert_eq!(mounted.list(""), ["mem", "odd", "sys"]);
     assert_eq!(mounted.list("odd"), ["%00", "%252F", "%2E", "%2E%2E", ".hidden", "100%25", "a b"]);
@@ -132,8 +78,8 @@ fn an_entry_that_is_a_folder_too_is_both() {
             Ok(())
         })
         .unwrap();
-    let segment = altered(
-        &segment,
+    let segment = renamed(
+        image(&segment),
         &[
             ("/mem/main1heap", "/mem/main heap"),
             ("/mem/main2heap/used", "/mem/main heap/used"),
@@ -143,7 +89,7 @@ fn an_entry_that_is_a_folder_too_is_both() {
             ("/pool/two/value", "/pool/a/value"),
         ],
     );
-    let _server = serve(&socket, segment);
+    let _server = serve(&socket, &segment);
     let mounted = Mounted::start(&socket);
     assert_eq!(mounted.list("mem/main heap"), ["%62y-node", "%74able", "json", "table", "used"]);
     assert_eq!(mounted.read("mem/main heap/used"), "1000\n");
