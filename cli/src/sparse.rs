@@ -8,7 +8,7 @@ use std::ops::Range;
 pub struct Sparse {
     /// Columns of a chunk.
     step: usize,
-    /// The chunks of each row: for each counter that is not 0, the zeros before it and its value, as [numbers](write).
+    /// The chunks of each row: for each counter that is not 0, the zeros before it and its value, as varints.
     rows: Vec<Vec<Box<[u8]>>>,
     /// A chunk that is being filled.
     open: Option<Open>,
