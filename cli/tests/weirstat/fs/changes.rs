@@ -133,6 +133,7 @@ fn many_read_while_it_changes() {
     skip_without_fuse!("many_read_while_it_changes");
     let (_folder, socket) = folder();
     let mut weir = Weir::start(&socket);
+    weir.segment.register(|batch| batch.gauge("/turns/0", 0)).unwrap();
     let mounted = Mounted::start(&socket);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -161,7 +162,6 @@ fn many_read_while_it_changes() {
         let mut gauges = Vec::new();
         let start = Instant::now();
         let mut turn = 0;
-        weir.segment.register(|batch| batch.gauge("/turns/0", 0)).unwrap();
         while start.elapsed() < Duration::from_secs(2) {
             turn += 1;
             gauges.push(weir.segment.register(|batch| batch.gauge(&format!("/turns/{turn}"), turn)).unwrap());
