@@ -2,10 +2,11 @@
 //! numbers as the segment itself. (`tests/prometheus.rs` does so for the exporter.)
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weir_tests::appliance::Weir;
 use weir_tests::clients::ping_all;
@@ -16,13 +17,24 @@ use weir_tests::scenario::{Forwarder, PLAIN, run, unless_skipped};
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A program that ends with the test.
+/// A program that ends with the test, and first takes its mount away.
 struct Guest(Child);
+
+impl Guest {
+    /// Asks it to end, and waits.
+    fn stop(&mut self) -> Result<ExitStatus> {
+        let pid = Pid::from_raw(i32::try_from(self.0.id())?).context("a process")?;
+        kill_process(pid, Signal::TERM)?;
+        Ok(self.0.wait()?)
+    }
+}
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        // One that has been waited for is not asked again.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.stop();
+        }
     }
 }
 
@@ -110,9 +122,7 @@ fn mounted(weir: &Weir, look: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let mut guest = Guest(weirstat(weir, &["fs", path])?.spawn()?);
     until(|| mount.join("sys").exists(), "the mount")?;
     let outcome = look(&mount);
-    let pid = rustix::process::Pid::from_raw(i32::try_from(guest.0.id())?).context("a process")?;
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
-    let status = guest.0.wait()?;
+    let status = guest.stop()?;
     outcome?;
     ensure!(status.success() && !mount.join("sys").exists(), "it unmounts when it is asked to end");
     Ok(())

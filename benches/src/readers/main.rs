@@ -164,9 +164,8 @@ impl Bench {
         let mount_text = mount.to_str().context("a path in UTF-8")?;
         let mut mounted = Running(self.command(&["fs", mount_text]).stderr(Stdio::null()).spawn()?);
         until("the mount", || mount.join("sys").exists())?;
-        // A part of the tree: as a whole it has more than three million entries.
-        let folder = mount.join("customers/rx");
-        let result = (0..rounds).map(|_| find(&folder)).collect::<Result<Vec<_>>>();
+        // A million entries take long enough to be measured once.
+        let result = (0..rounds.min(1)).map(|_| find(&mount)).collect::<Result<Vec<_>>>();
         let memory = mounted.memory();
         mounted.stop()?;
         let (results, memory) = (result?, memory?);
@@ -174,7 +173,7 @@ impl Bench {
         let rate = median(rates) as u64;
         let entries = results.first().map_or(0, |(_, entries)| *entries);
         line(&format!("find, {entries} entries"), &format!("{rate} /s"), "20000 /s", rate >= 20_000, memory);
-        // A folder and two numbers for each customer.
+        // At least a folder and two numbers for each customer.
         anyhow::ensure!(
             entries > 3 * self.customers,
             "find sees {entries} entries of {} customers",
