@@ -29,7 +29,12 @@ pub struct Weir {
 impl Weir {
     /// Two ports, one worker, a route and a drop.
     pub fn start(socket: &Path) -> Weir {
-        let options = Options { size: 16 << 20, workers: 1, ..Options::default() };
+        Self::start_with(socket, 16 << 20)
+    }
+
+    /// The same in a segment of so many bytes.
+    pub fn start_with(socket: &Path, size: u64) -> Weir {
+        let options = Options { size, workers: 1, ..Options::default() };
         let mut segment = Segment::create(options).unwrap();
         segment.register(publish).unwrap();
         let server = Server::start(socket, None, &segment).unwrap();
