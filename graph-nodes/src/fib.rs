@@ -51,6 +51,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::adjacency::AdjacencyIndex;
 use groups::{Buckets, Target};
 use memory::Zeroed;
+pub(crate) use memory::prefetch;
 
 pub use groups::MAX_BUCKETS;
 pub use prefix::{Prefix4, PrefixError};
@@ -241,7 +242,7 @@ impl Fib {
     #[inline]
     pub fn prefetch(&self, destination: u32) {
         if let Some(word) = self.0.first.get((destination >> 8) as usize) {
-            memory::prefetch(word);
+            prefetch(word);
         }
     }
 

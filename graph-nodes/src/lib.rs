@@ -16,5 +16,6 @@ pub mod nodes;
 pub mod packet;
 pub mod ports;
 pub mod quiescence;
+pub mod rtt;
 pub mod trace;
 pub mod wire;

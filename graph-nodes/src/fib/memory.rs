@@ -133,7 +133,7 @@ mod owner {
 /// Asks the processor to bring the cache line of `value` into its first-level cache. A hint: it never faults, and does nothing where
 /// there is no such instruction.
 #[inline]
-pub(super) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: &T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch has no effect on memory or registers, whatever the address; SSE is part of x86-64.
     unsafe {

@@ -6,3 +6,4 @@
 pub mod ethernet;
 pub mod icmp4;
 pub mod ip4;
+pub mod tcp;

@@ -1,0 +1,304 @@
+//! What the measurement needs to know of a packet, read from the datagram once.
+
+use super::Direction;
+use crate::wire::{
+    ip4::{self, Ip4},
+    tcp::{self, Tcp, TcpOption},
+};
+
+/// What a packet is to the measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A TCP segment.
+    Tcp,
+    /// An ICMP echo request.
+    EchoRequest,
+    /// An ICMP echo reply.
+    EchoReply,
+}
+
+/// The facts of one packet: 64 bytes, filled in once.
+///
+/// Everything in host order. Addresses are 128 bit, IPv4 in its mapped form (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2). Of an ICMP echo, both ports
+/// are the identifier, and `sequence` is the sequence number; the fields of TCP are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Source address.
+    pub source: u128,
+    /// Destination address.
+    pub destination: u128,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgement number; means something with [`tcp::flags::ACK`].
+    pub acknowledgement: u32,
+    /// TSval; means something where [`Self::has_timestamps`].
+    pub tsval: u32,
+    /// TSecr; means something where [`Self::has_timestamps`], with [`tcp::flags::ACK`].
+    pub tsecr: u32,
+    /// Receive window, not scaled.
+    pub window: u16,
+    /// Bytes of TCP payload, by the IP header's length.
+    pub payload: u16,
+    /// Bytes of the IP datagram.
+    pub length: u16,
+    /// TCP flags, see [`tcp::flags`].
+    pub flags: u8,
+    marks: u8,
+}
+
+const _: () = assert!(size_of::<Observed>() == 64);
+
+/// Bits of `marks`.
+const TIMESTAMPS: u8 = 1 << 0;
+const HOLE: u8 = 1 << 1;
+const FRAGMENT: u8 = 1 << 2;
+const BACKWARD: u8 = 1 << 3;
+const REQUEST: u8 = 1 << 4;
+const REPLY: u8 = 1 << 5;
+
+/// Upper bits of an IPv4-mapped address.
+const MAPPED: u128 = 0xffff << 32;
+
+/// Echo reply and echo request (RFC 792), code 0.
+const ECHO_REPLY: u8 = 0;
+const ECHO_REQUEST: u8 = 8;
+
+impl Observed {
+    /// The facts of an IPv4 datagram that begins at `datagram`, or `None` if it is nothing that is measured: not TCP and no ICMP echo,
+    /// not the first piece of a fragmented datagram, or headers that are cut short or lie about their lengths.
+    ///
+    /// The bytes may end before the datagram does, as in a capture that keeps only headers: the payload's length is what the IP header says.
+    #[inline]
+    pub fn ip4(datagram: &[u8]) -> Option<Observed> {
+        let ip = Ip4::new(datagram)?;
+        let header = ip.header_length();
+        let fragment = ip.fragment();
+        if ip.version_ihl() >> 4 != 4 || header < ip4::LENGTH || fragment & ip4::OFFSET != 0 {
+            return None;
+        }
+        let rest = usize::from(ip.total_length()).checked_sub(header)?;
+        let body = datagram.get(header..)?;
+        let body = body.get(..rest).unwrap_or(body);
+        let mut observed = Observed {
+            source: MAPPED | u128::from(ip.source()),
+            destination: MAPPED | u128::from(ip.destination()),
+            source_port: 0,
+            destination_port: 0,
+            sequence: 0,
+            acknowledgement: 0,
+            tsval: 0,
+            tsecr: 0,
+            window: 0,
+            payload: 0,
+            length: ip.total_length(),
+            flags: 0,
+            marks: if fragment & ip4::MORE_FRAGMENTS != 0 { FRAGMENT } else { 0 },
+        };
+        match ip.protocol() {
+            ip4::TCP => observed.read_tcp(body, rest)?,
+            ip4::ICMP => observed.read_echo(body)?,
+            _ => return None,
+        }
+        if (observed.source, observed.source_port) > (observed.destination, observed.destination_port) {
+            observed.marks |= BACKWARD;
+        }
+        Some(observed)
+    }
+
+    /// `rest` is the length of header and payload by the IP header, which `body` may fall short of.
+    #[inline]
+    fn read_tcp(&mut self, body: &[u8], rest: usize) -> Option<()> {
+        let tcp = Tcp::new(body)?;
+        let header = tcp.header_length();
+        let options = body.get(tcp::LENGTH..header)?;
+        self.source_port = tcp.source();
+        self.destination_port = tcp.destination();
+        self.sequence = tcp.sequence();
+        self.acknowledgement = tcp.acknowledgement();
+        self.window = tcp.window();
+        self.flags = tcp.flags();
+        // At most 65535 - 20 - 20.
+        self.payload = (rest - header) as u16;
+        if let Some((value, echo)) = tcp::aligned_timestamps(options) {
+            (self.tsval, self.tsecr) = (value, echo);
+            self.marks |= TIMESTAMPS;
+        } else if !options.is_empty() {
+            self.read_options(options);
+        }
+        Some(())
+    }
+
+    fn read_options(&mut self, options: &[u8]) {
+        for option in tcp::options(options) {
+            match option {
+                TcpOption::Timestamps { value, echo } => {
+                    (self.tsval, self.tsecr) = (value, echo);
+                    self.marks |= TIMESTAMPS;
+                }
+                TcpOption::Sack(sack) => {
+                    let above = |(left, right): (u32, u32)| {
+                        left.wrapping_sub(self.acknowledgement) as i32 > 0
+                            && right.wrapping_sub(left) as i32 > 0
+                    };
+                    if sack.blocks().any(above) {
+                        self.marks |= HOLE;
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn read_echo(&mut self, body: &[u8]) -> Option<()> {
+        let &[kind, 0, _, _, id_high, id_low, sequence_high, sequence_low, ..] = body else { return None };
+        self.marks |= match kind {
+            ECHO_REQUEST => REQUEST,
+            ECHO_REPLY => REPLY,
+            _ => return None,
+        };
+        let identifier = u16::from_be_bytes([id_high, id_low]);
+        (self.source_port, self.destination_port) = (identifier, identifier);
+        self.sequence = u32::from(u16::from_be_bytes([sequence_high, sequence_low]));
+        Some(())
+    }
+
+    /// What it is.
+    #[inline(always)]
+    pub fn kind(&self) -> Kind {
+        match self.marks & (REQUEST | REPLY) {
+            0 => Kind::Tcp,
+            REQUEST => Kind::EchoRequest,
+            _ => Kind::EchoReply,
+        }
+    }
+
+    /// An ICMP echo, request or reply.
+    #[inline(always)]
+    pub(super) fn is_echo(&self) -> bool {
+        self.marks & (REQUEST | REPLY) != 0
+    }
+
+    /// The segment carries TCP timestamps.
+    #[inline(always)]
+    pub fn has_timestamps(&self) -> bool {
+        self.marks & TIMESTAMPS != 0
+    }
+
+    /// A SACK block lies above the acknowledgement number: the receiver has a hole. A block at or below it only reports a duplicate (RFC 2883)
+    /// and does not count.
+    #[inline(always)]
+    pub fn reports_hole(&self) -> bool {
+        self.marks & HOLE != 0
+    }
+
+    /// The first piece of a fragmented datagram: `payload` is that of the piece.
+    #[inline(always)]
+    pub fn is_fragment(&self) -> bool {
+        self.marks & FRAGMENT != 0
+    }
+
+    /// Addresses beyond IPv4's.
+    #[inline(always)]
+    pub(super) fn is_ip6(&self) -> bool {
+        (self.source >> 32 ^ 0xffff) | (self.destination >> 32 ^ 0xffff) != 0
+    }
+
+    /// Which of its flow's two directions the packet travels in.
+    #[inline(always)]
+    pub fn direction(&self) -> Direction {
+        if self.marks & BACKWARD == 0 { Direction::Forward } else { Direction::Backward }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 10.0.0.1:1000 → 10.0.0.2:80, ACK, TSval 7, TSecr 9, five bytes of payload.
+    fn datagram() -> Vec<u8> {
+        let mut bytes = vec![
+            0x45, 0, 0, 57, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, // IP
+            0x03, 0xe8, 0, 80, 0, 0, 1, 0, 0, 0, 2, 0, 0x80, 0x10, 0, 99, 0, 0, 0, 0, // TCP
+            1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9,
+        ];
+        bytes.extend([b'x'; 5]);
+        bytes
+    }
+
+    #[test]
+    fn facts_of_a_segment() {
+        let observed = Observed::ip4(&datagram()).unwrap();
+        assert_eq!(observed.source, 0xffff_0a00_0001);
+        assert_eq!(observed.destination, 0xffff_0a00_0002);
+        assert_eq!((observed.source_port, observed.destination_port), (1000, 80));
+        assert_eq!((observed.sequence, observed.acknowledgement), (256, 512));
+        assert_eq!((observed.tsval, observed.tsecr, observed.has_timestamps()), (7, 9, true));
+        assert_eq!((observed.payload, observed.length, observed.window), (5, 57, 99));
+        assert_eq!((observed.kind(), observed.direction()), (Kind::Tcp, Direction::Forward));
+        assert!(!observed.is_fragment() && !observed.is_ip6());
+    }
+
+    #[test]
+    fn a_capture_that_keeps_only_headers_has_the_same_facts() {
+        let whole = datagram();
+        for length in 52..57 {
+            assert_eq!(Observed::ip4(&whole[..length]), Observed::ip4(&whole));
+        }
+        for length in 0..52 {
+            assert_eq!(Observed::ip4(&whole[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn lying_lengths_and_later_fragments_are_nothing() {
+        let wrong = |change: fn(&mut Vec<u8>)| {
+            let mut bytes = datagram();
+            change(&mut bytes);
+            Observed::ip4(&bytes)
+        };
+        assert_eq!(wrong(|b| b[0] = 0x44), None, "IHL 4");
+        assert_eq!(wrong(|b| b[0] = 0x65), None, "version 6");
+        assert_eq!(wrong(|b| b[3] = 19), None, "total length below the header's");
+        assert_eq!(wrong(|b| b[3] = 51), None, "TCP header beyond the datagram");
+        assert_eq!(wrong(|b| b[32] = 0x40), None, "data offset 4");
+        assert_eq!(wrong(|b| b[32] = 0xf0), None, "data offset beyond the datagram");
+        assert_eq!(wrong(|b| b[7] = 1), None, "a later fragment");
+        assert_eq!(wrong(|b| b[9] = 17), None, "UDP");
+        assert!(wrong(|b| b[6] = 0x20).unwrap().is_fragment());
+        assert_eq!(wrong(|b| b[3] = 52).unwrap().payload, 0);
+        let options = wrong(|b| b[43] = 0).unwrap();
+        assert!(!options.has_timestamps(), "an option of length 0");
+    }
+
+    #[test]
+    fn a_duplicate_report_is_no_hole() {
+        let with = |left: u32, right: u32| {
+            let mut bytes = datagram();
+            bytes[40..44].copy_from_slice(&[1, 1, 5, 10]);
+            bytes[44..48].copy_from_slice(&left.to_be_bytes());
+            bytes[48..52].copy_from_slice(&right.to_be_bytes());
+            Observed::ip4(&bytes).unwrap().reports_hole()
+        };
+        assert!(with(600, 700));
+        assert!(!with(400, 512), "D-SACK");
+        assert!(!with(512, 600), "starts at the acknowledgement: no hole");
+        assert!(!with(700, 600), "upside down");
+    }
+
+    #[test]
+    fn echoes() {
+        let mut bytes = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1];
+        bytes.extend([8, 0, 0, 0, 0x12, 0x34, 0x56, 0x78]);
+        let request = Observed::ip4(&bytes).unwrap();
+        assert_eq!((request.kind(), request.direction()), (Kind::EchoRequest, Direction::Backward));
+        assert_eq!((request.source_port, request.sequence), (0x1234, 0x5678));
+        bytes[20] = 0;
+        assert_eq!(Observed::ip4(&bytes).unwrap().kind(), Kind::EchoReply);
+        bytes[21] = 1;
+        assert_eq!(Observed::ip4(&bytes), None, "code 1");
+    }
+}

@@ -1,0 +1,429 @@
+//! The flow table: fixed memory, eight flows a bucket, 128 bytes a flow with everything.
+//!
+//! ```text
+//!  one bucket, 1024 bytes
+//!  ├─ tags 8×16 bit ─┬─ seen 8×16 bit ─┬─ ports 8×32 bit ─┤  one cache line: who is here, and how stale
+//!  ├─ flow 0: two halves, last words of both addresses ───┤  one cache line each: all that a packet of IPv4 needs
+//!  ├─ …                                                   ┤
+//!  ├─ cold 0 … cold 7: 56 bytes each ─────────────────────┤  upper words of IPv6, least RTT, holes
+//! ```
+//! A packet touches two lines: its bucket's first, and its flow's. Both can be asked for ahead ([`FlowTable::prefetch`], [`FlowTable::prefetch_flow`]).
+//!
+//! **Who stays.** Each flow has a class, which says how long it may be silent and who may push it out of a full bucket. Places of flows that
+//! are past their time are taken first; then the stalest flow goes that is not established; then the stalest established flow, but only if it
+//! has been silent for so long that no stamp of its is alive. Otherwise the new flow is refused. So a flood of SYNs, or of packets that
+//! travel one way, pushes out its own.
+//!
+//! Staleness is a clock of 14 bits, in units between 1/16 s and 1/8 s. It comes round after at least 1024 s, well after the longest timeout;
+//! a flow that is overlooked for so long only stays longer.
+
+use super::{
+    Counters, Settings,
+    half::Half,
+    hash::{self, Place},
+};
+use crate::fib::prefetch;
+
+/// Flows in a bucket: with sixteen-bit tags one comparison of 128 bits, with staleness and ports one cache line.
+const WAYS: usize = 8;
+
+/// What is known of a flow: how long it may be silent, and whether it may be pushed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub(super) enum Class {
+    /// Packets of one direction, or no more than SYN and SYN-ACK.
+    Unconfirmed = 0,
+    /// One side has acknowledged what the other sent.
+    Established = 1,
+    /// FIN in both directions, or RST.
+    Closing = 2,
+    /// ICMP echo.
+    Echo = 3,
+}
+
+const CLASS_SHIFT: u32 = 14;
+const SEEN_MASK: u16 = (1 << CLASS_SHIFT) - 1;
+
+/// Both directions of one flow.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Flow {
+    pub(super) halves: [Half; 2],
+    words: [u32; 2],
+}
+
+/// What few packets need. Fields are meaningless until a flag of the half says otherwise.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(super) struct Cold {
+    upper_words: [[u32; 3]; 2],
+    least_low: [u32; 2],
+    /// The bytes never seen, by direction: first, and behind the last.
+    pub(super) hole: [[u32; 2]; 2],
+    least_high: [u16; 2],
+    /// When the hole opened, in units of 1/8 of the staleness clock's.
+    pub(super) opened: [u16; 2],
+}
+
+impl Cold {
+    /// Takes a sample into the least RTT of a direction, `first` if there has been none, and returns the least.
+    pub(super) fn least(&mut self, direction: usize, rtt: u64, first: bool) -> u64 {
+        let least = u64::from(self.least_high[direction]) << 32 | u64::from(self.least_low[direction]);
+        if !first && least <= rtt {
+            return least;
+        }
+        (self.least_high[direction], self.least_low[direction]) = ((rtt >> 32) as u16, rtt as u32);
+        rtt
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    tags: [u16; WAYS],
+    seen: [u16; WAYS],
+    ports: [u32; WAYS],
+    flows: [Flow; WAYS],
+    cold: [Cold; WAYS],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 1024 && size_of::<Flow>() == 64);
+
+/// Bytes of table a flow, everything included.
+pub const FLOW_BYTES: usize = size_of::<Bucket>() / WAYS;
+
+impl Bucket {
+    /// The ways whose tag is `tag`, a bit each.
+    #[inline(always)]
+    fn matches(&self, tag: u16) -> u32 {
+        let mut matches = 0;
+        for (way, &there) in self.tags.iter().enumerate() {
+            matches |= u32::from(there == tag) << way;
+        }
+        matches
+    }
+
+    #[inline(always)]
+    fn is(&self, way: usize, place: &Place) -> bool {
+        let way = way % WAYS;
+        self.ports[way] == place.ports
+            && self.flows[way].words == place.words()
+            && (self.tags[way] & hash::TAG_IP6 == 0 || self.cold[way].upper_words == place.upper_words())
+    }
+}
+
+/// A flow's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+impl Slot {
+    /// Bits of a number of a slot; so many flows at most.
+    pub(super) const BITS: u32 = 28;
+
+    #[inline(always)]
+    fn new(bucket: usize, way: usize) -> Slot {
+        Slot((bucket * WAYS + way) as u32)
+    }
+
+    #[inline(always)]
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(super) fn of_number(number: u32) -> Slot {
+        Slot(number)
+    }
+
+    #[inline(always)]
+    fn parts(self) -> (usize, usize) {
+        (self.0 as usize / WAYS, self.0 as usize % WAYS)
+    }
+}
+
+/// A flow that was found or made, open for work.
+pub(super) struct Entry<'a> {
+    pub(super) flow: &'a mut Flow,
+    pub(super) cold: &'a mut Cold,
+    seen: &'a mut u16,
+    counters: &'a mut Counters,
+}
+
+impl Entry<'_> {
+    /// The flow ends, and another one with the same key begins in its place.
+    pub(super) fn begin_again(&mut self) {
+        self.flow.halves = Default::default();
+        self.set_class(Class::Unconfirmed);
+        self.counters.ended += 1;
+        self.counters.created += 1;
+    }
+
+    #[inline(always)]
+    pub(super) fn class(&self) -> Class {
+        class(*self.seen)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_class(&mut self, class: Class) {
+        *self.seen = *self.seen & SEEN_MASK | (class as u16) << CLASS_SHIFT;
+    }
+}
+
+#[inline(always)]
+fn class(seen: u16) -> Class {
+    match seen >> CLASS_SHIFT {
+        0 => Class::Unconfirmed,
+        1 => Class::Established,
+        2 => Class::Closing,
+        _ => Class::Echo,
+    }
+}
+
+/// See the module.
+pub(super) struct FlowTable {
+    buckets: Vec<Bucket>,
+    /// Number of buckets, a power of two, less one.
+    mask: u32,
+    /// The staleness clock's unit is 2 to this many ticks.
+    unit: u32,
+    /// Longest silence of each class, in units.
+    timeouts: [u16; 4],
+    /// Silence after which an established flow may be pushed out, in units.
+    protected: u16,
+    /// Next bucket to age.
+    hand: u32,
+    /// Ticks from one slice to the next, and when the next is due.
+    slice_ticks: u64,
+    slice_due: u64,
+    pub(super) counters: Counters,
+}
+
+/// Buckets of a slice: 64 cache lines in a row, some 2 µs.
+const SLICE: u64 = 64;
+/// Slices of one call where the caller comes rarely: bounds a call to some 30 µs.
+const MOST_SLICES: usize = 16;
+/// Once around the table in so many units, an eighth to a quarter of the shortest of the common timeouts (30 s).
+const ROUND: u64 = 64;
+
+impl FlowTable {
+    /// A table for at least `settings.flows` flows. All its memory is taken here, and touched.
+    pub(super) fn new(settings: &Settings) -> FlowTable {
+        let most = 1usize << (Slot::BITS - WAYS.ilog2());
+        let buckets = settings.flows.div_ceil(WAYS).clamp(1, most).next_power_of_two();
+        // Between 1/16 s and 1/8 s; a clock of less than 16 Hz does not tell RTTs anyway.
+        let unit = (settings.hz / 8).max(8).ilog2();
+        let units = |ticks: u64| (ticks >> unit).clamp(1, u64::from(SEEN_MASK) / 2) as u16;
+        let timeouts =
+            [settings.unconfirmed, settings.established, settings.closing, settings.echo].map(units);
+        FlowTable {
+            buckets: memory::filled(buckets),
+            mask: buckets as u32 - 1,
+            unit,
+            timeouts,
+            protected: units(settings.stale) + 1,
+            hand: 0,
+            slice_ticks: ((ROUND << unit) / (buckets as u64).div_ceil(SLICE)).max(1),
+            slice_due: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Flows that there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.buckets.len() * WAYS
+    }
+
+    #[inline(always)]
+    fn index(&self, hash: u64) -> usize {
+        (hash as u32 & self.mask) as usize
+    }
+
+    #[inline(always)]
+    fn units(&self, now: u64) -> u16 {
+        (now >> self.unit) as u16 & SEEN_MASK
+    }
+
+    /// Asks for the bucket's line.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.index(hash)) {
+            prefetch(&bucket.tags);
+        }
+    }
+
+    /// Asks for the flow's line; reads the bucket's.
+    #[inline(always)]
+    pub(super) fn prefetch_flow(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.index(hash)) {
+            let matches = bucket.matches(hash::tag(hash));
+            // No match: any line will do, a wrong one does no harm.
+            prefetch(&bucket.flows[matches.trailing_zeros() as usize % WAYS]);
+        }
+    }
+
+    /// The flow, if it is here; a flow that is past its time ends now.
+    #[inline]
+    pub(super) fn find(&mut self, hash: u64, place: &Place, now: u64) -> Option<Slot> {
+        let index = self.index(hash);
+        let units = self.units(now);
+        let bucket = self.buckets.get_mut(index)?;
+        let mut matches = bucket.matches(hash::tag(hash));
+        while matches != 0 {
+            let way = matches.trailing_zeros() as usize % WAYS;
+            if bucket.is(way, place) {
+                let seen = &mut bucket.seen[way];
+                if units.wrapping_sub(*seen) & SEEN_MASK > self.timeouts[class(*seen) as usize] {
+                    bucket.tags[way] = 0;
+                    self.counters.ended += 1;
+                    return None;
+                }
+                *seen = *seen & !SEEN_MASK | units;
+                return Some(Slot::new(index, way));
+            }
+            matches &= matches - 1;
+        }
+        None
+    }
+
+    /// Makes the flow, which is not here; `None` if nobody may be pushed out for it.
+    pub(super) fn make(&mut self, hash: u64, place: &Place, now: u64) -> Option<Slot> {
+        let index = self.index(hash);
+        let units = self.units(now);
+        let bucket = self.buckets.get_mut(index)?;
+        let mut victim = None;
+        let mut best = 0;
+        for way in 0..WAYS {
+            let (tag, seen) = (bucket.tags[way], bucket.seen[way]);
+            let silent = units.wrapping_sub(seen) & SEEN_MASK;
+            // Free before past its time before not established before established; within each, the stalest.
+            let rank = if tag == 0 {
+                4
+            } else if silent > self.timeouts[class(seen) as usize] {
+                3
+            } else if class(seen) != Class::Established {
+                2
+            } else if silent > self.protected {
+                1
+            } else {
+                continue;
+            };
+            let worth = (rank << 14) + u32::from(silent);
+            if victim.is_none() || worth > best {
+                (victim, best) = (Some((way, rank)), worth);
+            }
+        }
+        let Some((way, rank)) = victim else {
+            self.counters.refused += 1;
+            return None;
+        };
+        match rank {
+            4 => {}
+            3 => self.counters.ended += 1,
+            _ => self.counters.evicted += 1,
+        }
+        self.counters.created += 1;
+        let class = if hash::tag(hash) & hash::TAG_ECHO != 0 { Class::Echo } else { Class::Unconfirmed };
+        bucket.tags[way] = hash::tag(hash);
+        bucket.seen[way] = (class as u16) << CLASS_SHIFT | units;
+        bucket.ports[way] = place.ports;
+        bucket.flows[way] = Flow { words: place.words(), ..Flow::default() };
+        if hash::tag(hash) & hash::TAG_IP6 != 0 {
+            bucket.cold[way].upper_words = place.upper_words();
+        }
+        Some(Slot::new(index, way))
+    }
+
+    /// The flow at a place that [`Self::find`] or [`Self::make`] has just given.
+    #[inline(always)]
+    pub(super) fn entry(&mut self, slot: Slot) -> Option<Entry<'_>> {
+        let (bucket, way) = slot.parts();
+        let bucket = self.buckets.get_mut(bucket)?;
+        Some(Entry {
+            flow: &mut bucket.flows[way],
+            cold: &mut bucket.cold[way],
+            seen: &mut bucket.seen[way],
+            counters: &mut self.counters,
+        })
+    }
+
+    /// The flow at a place that was given some time ago, if it is still this one.
+    #[inline]
+    pub(super) fn still(&mut self, slot: Slot, place: &Place) -> Option<&mut Flow> {
+        let (bucket, way) = slot.parts();
+        let bucket = self.buckets.get_mut(bucket)?;
+        let kind = hash::TAG_OCCUPIED | place.kind_bits();
+        let kinds = hash::TAG_OCCUPIED | hash::TAG_ECHO | hash::TAG_IP6;
+        if bucket.tags[way] & kinds != kind || !bucket.is(way, place) {
+            return None;
+        }
+        Some(&mut bucket.flows[way])
+    }
+
+    /// Ends flows that are past their time: as many slices as are due, up to a limit.
+    #[inline]
+    pub(super) fn age(&mut self, now: u64) {
+        if now < self.slice_due {
+            return;
+        }
+        self.age_slices(now);
+    }
+
+    fn age_slices(&mut self, now: u64) {
+        let units = self.units(now);
+        for _ in 0..MOST_SLICES {
+            let first = self.hand as usize;
+            let last = (first + SLICE as usize).min(self.buckets.len());
+            for bucket in self.buckets.get_mut(first..last).unwrap_or_default() {
+                for way in 0..WAYS {
+                    let seen = bucket.seen[way];
+                    let silent = units.wrapping_sub(seen) & SEEN_MASK;
+                    if bucket.tags[way] != 0 && silent > self.timeouts[class(seen) as usize] {
+                        bucket.tags[way] = 0;
+                        self.counters.ended += 1;
+                    }
+                }
+            }
+            self.hand = if last == self.buckets.len() { 0 } else { last as u32 };
+            self.slice_due = self.slice_due.saturating_add(self.slice_ticks);
+            if now < self.slice_due {
+                return;
+            }
+        }
+        // Too far behind, as after a first call or a long sleep: go on from here at the usual pace.
+        self.slice_due = now.saturating_add(self.slice_ticks);
+    }
+
+    /// The staleness clock with eight times its resolution.
+    #[inline]
+    pub(super) fn fine_units(&self, now: u64) -> u16 {
+        (now >> self.unit.saturating_sub(3)) as u16
+    }
+}
+
+/// The only unsafe code of the measurement: advice about memory that nothing has been written to yet.
+mod memory {
+    use super::Bucket;
+    use rustix::mm::{Advice, madvise};
+
+    /// The x86-64 huge page.
+    const HUGE_PAGE: usize = 2 << 20;
+
+    /// So many empty buckets; in huge pages where the kernel has them, so that a packet of a random flow does not miss the TLB twice.
+    pub(super) fn filled(buckets: usize) -> Vec<Bucket> {
+        let mut memory = Vec::with_capacity(buckets);
+        let room = memory.spare_capacity_mut();
+        let bytes = size_of_val(room);
+        let start = room.as_mut_ptr().cast::<u8>();
+        let offset = start.align_offset(HUGE_PAGE);
+        if let Some(length) = bytes.checked_sub(offset).map(|length| length & !(HUGE_PAGE - 1))
+            && length > 0
+            && cfg!(not(miri))
+        {
+            // SAFETY: the range lies inside the vector's allocation, whole pages of it. The advice changes how the kernel backs them, not what
+            // they hold. For speed alone: a kernel that does not know it still gives the memory.
+            let _ = unsafe { madvise(start.add(offset).cast(), length, Advice::LinuxHugepage) };
+        }
+        memory.resize(buckets, Bucket::default());
+        memory
+    }
+}
