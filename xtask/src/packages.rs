@@ -48,6 +48,8 @@ const NEEDS: &[(&str, Provides)] = &[
     ("python3-venv", Provides::PythonVenv),
     // tests: what weirstat prometheus exports, seen by its readers
     (PROMETHEUS, Provides::Program("promtool")),
+    // tests: round-trip times, measured independently
+    ("tshark", Provides::Program("tshark")),
 ];
 
 /// A package with a service, which the tests do not want: they start a Prometheus of their own.

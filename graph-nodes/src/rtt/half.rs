@@ -86,7 +86,7 @@ impl Half {
         self.flags = self.flags & !flag | if value { flag } else { 0 };
     }
 
-    /// Ticks since the stamp, or since the meeting.
+    /// Ticks since the stamp, or since the meeting, or the SYN.
     #[inline(always)]
     pub(super) fn age(&self, now: u64) -> u64 {
         let time = u64::from(self.time_high) << 32 | u64::from(self.time_low);
@@ -106,8 +106,14 @@ impl Half {
     }
 
     /// First packet of a direction: its SYN, which takes a sequence number itself; `sent` is what follows it.
-    pub(super) fn begin(&mut self, sequence: u32, sent: u32) {
+    pub(super) fn begin(&mut self, sequence: u32, sent: u32, now: u64) {
         *self = Half { sent, acked: sequence, flags: SEEN, ..Half::default() };
+        self.set_time(now);
+    }
+
+    /// Nothing but its SYN has been seen.
+    pub(super) fn has_only_begun(&self) -> bool {
+        !self.has(SETTLING) && self.sent == self.acked.wrapping_add(1)
     }
 
     /// As after a meeting: what was known of stamps and losses no longer is.

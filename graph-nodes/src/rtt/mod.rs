@@ -20,7 +20,8 @@
 //!   of a hole gives the stamp up, and none is made until everything sent up to then is acknowledged: an acknowledgement that jumps over a hole
 //!   which something filled tells the time of the repair, not of the path.
 //! * *Echo*: an ICMP echo request, and the reply with its identifier and sequence number.
-//! * *Handshake*, if asked for: SYN → SYN-ACK, SYN-ACK → acknowledgement.
+//! * *Handshake*, if asked for: SYN → SYN-ACK, SYN-ACK → acknowledgement. Not for [`Settings::settling_sequence`] after the first packet of all, or
+//!   after a flow was pushed out or refused: the SYN might be one that was sent again.
 //!
 //! Never stamped: pure acknowledgements, keep-alives, probes of a closed window, a TSval of 0 (which some senders of broken echoes would
 //! answer), and the packets of a flow met in its middle until [`Settings::settling`]: what was sent before may still be on its way.
@@ -30,7 +31,8 @@
 //! told it (a SACK block above the hole, or three acknowledgements that say nothing new), or the least retransmission timeout has passed since
 //! it opened; else reordered. Limits: one hole a direction is remembered, from the first missing byte to the last, so with several, what lies
 //! between counts as never seen; a copy that the network made counts as sent again; a sender that is told of a hole while the missing
-//! segment is only late is believed to have sent it again. D-SACK is not consulted: it reports bytes that arrived twice, and where both copies passed here they are seen here.
+//! segment is only late is believed to have sent it again; what was lost before weir and at the end of what was sent leaves no hole, and counts
+//! as new when it is sent again (a sample of it is right all the same: no other copy passed here). D-SACK is not consulted: it reports bytes that arrived twice, and where both copies passed here they are seen here.
 
 mod half;
 mod hash;
@@ -42,7 +44,7 @@ mod tracker;
 use std::time::Duration;
 
 pub use hash::FlowHash;
-pub use observed::{Kind, Observed};
+pub use observed::{Carried, Kind, Observed};
 pub use table::FLOW_BYTES;
 pub use tracker::{Ticket, Tracker};
 

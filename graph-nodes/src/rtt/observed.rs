@@ -66,6 +66,29 @@ const MAPPED: u128 = 0xffff << 32;
 /// Echo reply and echo request (RFC 792), code 0.
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
+/// The same of ICMPv6 (RFC 4443 §4), and its protocol number.
+const ECHO_REPLY6: u8 = 129;
+const ECHO_REQUEST6: u8 = 128;
+const ICMP6: u8 = 58;
+
+/// What an IP header says of what it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried<'a> {
+    /// Source address, IPv4 mapped.
+    pub source: u128,
+    /// Destination address.
+    pub destination: u128,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Bytes from the transport's header on, as far as they are there.
+    pub body: &'a [u8],
+    /// How many there are by the IP header.
+    pub rest: u16,
+    /// Bytes of the whole datagram.
+    pub length: u16,
+    /// The first piece of a fragmented datagram.
+    pub piece: bool,
+}
 
 impl Observed {
     /// The facts of an IPv4 datagram that begins at `datagram`, or `None` if it is nothing that is measured: not TCP and no ICMP echo,
@@ -81,11 +104,26 @@ impl Observed {
             return None;
         }
         let rest = usize::from(ip.total_length()).checked_sub(header)?;
-        let body = datagram.get(header..)?;
-        let body = body.get(..rest).unwrap_or(body);
-        let mut observed = Observed {
+        Observed::carried(Carried {
             source: MAPPED | u128::from(ip.source()),
             destination: MAPPED | u128::from(ip.destination()),
+            protocol: ip.protocol(),
+            body: datagram.get(header..)?,
+            rest: rest as u16,
+            length: ip.total_length(),
+            piece: fragment & ip4::MORE_FRAGMENTS != 0,
+        })
+    }
+
+    /// The facts of a packet whose IP header, of either version, has been read already; `None` as for [`Observed::ip4`].
+    #[inline(always)]
+    pub fn carried(carried: Carried<'_>) -> Option<Observed> {
+        let Carried { source, destination, protocol, body, rest, length, piece } = carried;
+        let rest = usize::from(rest);
+        let body = body.get(..rest).unwrap_or(body);
+        let mut observed = Observed {
+            source,
+            destination,
             source_port: 0,
             destination_port: 0,
             sequence: 0,
@@ -94,13 +132,14 @@ impl Observed {
             tsecr: 0,
             window: 0,
             payload: 0,
-            length: ip.total_length(),
+            length,
             flags: 0,
-            marks: if fragment & ip4::MORE_FRAGMENTS != 0 { FRAGMENT } else { 0 },
+            marks: if piece { FRAGMENT } else { 0 },
         };
-        match ip.protocol() {
+        match protocol {
             ip4::TCP => observed.read_tcp(body, rest)?,
-            ip4::ICMP => observed.read_echo(body)?,
+            ip4::ICMP if !observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST, ECHO_REPLY)?,
+            ICMP6 if observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST6, ECHO_REPLY6)?,
             _ => return None,
         }
         if (observed.source, observed.source_port) > (observed.destination, observed.destination_port) {
@@ -153,11 +192,11 @@ impl Observed {
     }
 
     #[inline]
-    fn read_echo(&mut self, body: &[u8]) -> Option<()> {
+    fn read_echo(&mut self, body: &[u8], request: u8, reply: u8) -> Option<()> {
         let &[kind, 0, _, _, id_high, id_low, sequence_high, sequence_low, ..] = body else { return None };
         self.marks |= match kind {
-            ECHO_REQUEST => REQUEST,
-            ECHO_REPLY => REPLY,
+            _ if kind == request => REQUEST,
+            _ if kind == reply => REPLY,
             _ => return None,
         };
         let identifier = u16::from_be_bytes([id_high, id_low]);
@@ -300,5 +339,33 @@ mod tests {
         assert_eq!(Observed::ip4(&bytes).unwrap().kind(), Kind::EchoReply);
         bytes[21] = 1;
         assert_eq!(Observed::ip4(&bytes), None, "code 1");
+        bytes[21] = 0;
+        (bytes[9], bytes[20]) = (ICMP6, ECHO_REQUEST6);
+        assert_eq!(Observed::ip4(&bytes), None, "ICMPv6 inside IPv4");
+    }
+
+    #[test]
+    fn facts_of_what_ip6_carries() {
+        let whole = datagram();
+        fn carried(protocol: u8, body: &[u8]) -> Carried<'_> {
+            Carried {
+                source: 0x2001_0db8 << 96 | 2,
+                destination: 0x2001_0db8 << 96 | 1,
+                protocol,
+                body,
+                rest: 37,
+                length: 77,
+                piece: false,
+            }
+        }
+        let segment = Observed::carried(carried(ip4::TCP, &whole[20..])).unwrap();
+        assert_eq!((segment.payload, segment.length, segment.tsval), (5, 77, 7));
+        assert_eq!((segment.is_ip6(), segment.direction()), (true, Direction::Backward));
+        let echo = |kind| [kind, 0, 0, 0, 0x12, 0x34, 0x56, 0x78];
+        let kind = |protocol, kind| Observed::carried(carried(protocol, &echo(kind))).map(|echo| echo.kind());
+        assert_eq!(kind(ICMP6, ECHO_REQUEST6), Some(Kind::EchoRequest));
+        assert_eq!(kind(ICMP6, ECHO_REPLY6), Some(Kind::EchoReply));
+        assert_eq!(kind(ICMP6, ECHO_REQUEST), None);
+        assert_eq!(kind(ip4::ICMP, ECHO_REQUEST), None, "ICMP inside IPv6");
     }
 }

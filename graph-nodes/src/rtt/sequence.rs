@@ -101,8 +101,10 @@ pub(super) fn out_of_order(
 
 /// Nothing is stamped by sequence numbers until all that was sent up to now is acknowledged.
 pub(super) fn recover(half: &mut Half) {
-    half.recover = half.sent;
-    half.set(RECOVERING);
+    if before(half.acked, half.sent) {
+        half.recover = half.sent;
+        half.set(RECOVERING);
+    }
 }
 
 /// `a` comes before `b`, modulo 2³².

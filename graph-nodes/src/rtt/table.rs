@@ -196,6 +196,8 @@ pub(super) struct FlowTable {
     slice_ticks: u64,
     slice_due: u64,
     pub(super) counters: Counters,
+    /// When the last flow was pushed out or refused, or the first one was made: of every packet that came since, the flow is known.
+    unbroken_since: u64,
 }
 
 /// Buckets of a slice: 64 cache lines in a row, some 2 µs.
@@ -225,7 +227,13 @@ impl FlowTable {
             slice_ticks: ((ROUND << unit) / (buckets as u64).div_ceil(SLICE)).max(1),
             slice_due: 0,
             counters: Counters::default(),
+            unbroken_since: 0,
         }
+    }
+
+    /// Ticks for which no flow has been lost sight of.
+    pub(super) fn unbroken(&self, now: u64) -> u64 {
+        now.saturating_sub(self.unbroken_since)
     }
 
     /// Flows that there is room for.
@@ -314,12 +322,19 @@ impl FlowTable {
         }
         let Some((way, rank)) = victim else {
             self.counters.refused += 1;
+            self.unbroken_since = now;
             return None;
         };
         match rank {
             4 => {}
             3 => self.counters.ended += 1,
-            _ => self.counters.evicted += 1,
+            _ => {
+                self.counters.evicted += 1;
+                self.unbroken_since = now;
+            }
+        }
+        if self.counters.created == 0 {
+            self.unbroken_since = now;
         }
         self.counters.created += 1;
         let class = if hash::tag(hash) & hash::TAG_ECHO != 0 { Class::Echo } else { Class::Unconfirmed };

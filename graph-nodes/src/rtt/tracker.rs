@@ -127,6 +127,7 @@ impl Tracker {
             None => return Ticket::NONE,
         };
         let fine = self.table.fine_units(now);
+        let unbroken = self.table.unbroken(now);
         let Some(entry) = self.table.entry(slot) else { return Ticket::NONE };
         let mut packet = Arrival {
             observed,
@@ -135,6 +136,7 @@ impl Tracker {
             now,
             fine,
             timeout: self.timeout,
+            unbroken,
             flow: slot.number(),
             sink,
         };
@@ -191,6 +193,7 @@ struct Arrival<'a, S> {
     now: u64,
     fine: u16,
     timeout: u16,
+    unbroken: u64,
     flow: u32,
     sink: &'a mut S,
 }
@@ -407,38 +410,43 @@ impl<S: Sink> Arrival<'_, S> {
         let sent = observed.sequence.wrapping_add(1).wrapping_add(u32::from(observed.payload));
         let class = self.entry.class();
         let (this, that, _) = self.parts();
-        let known = this.has(SEEN);
-        let again = known && this.sent == sent && class == Class::Unconfirmed;
+        let again = this.has(SEEN) && this.sent == sent;
         if observed.flags & flags::ACK != 0 {
             if that.has(SEEN) {
                 self.acknowledges();
             }
-        } else if known && !again {
+        } else if !again && (this.has(SEEN) || that.has(SEEN) && !that.has_only_begun()) {
             // Its ports are used again. Unless the old connection was seen to end, the SYN may be forged, and the flow go on.
             self.entry.begin_again();
             let (this, ..) = self.parts();
-            this.begin(observed.sequence, sent);
+            this.begin(observed.sequence, sent, now);
             if class != Class::Closing {
                 this.settle(now);
             }
+            return self.begun();
         }
-        let handshakes = self.settings.handshakes;
-        let waits = self.waits(self.settings.settling_sequence);
         let (this, ..) = self.parts();
+        if !this.has(SEEN) {
+            this.begin(observed.sequence, sent, now);
+            return self.begun();
+        }
+        if observed.has_timestamps() && this.has(TSVAL) && before(this.tsval, observed.tsval) {
+            this.tsval = observed.tsval;
+        }
         if again {
             this.cancel_sequence();
-            if observed.has_timestamps() && before(this.tsval, observed.tsval) {
-                this.tsval = observed.tsval;
-            }
             self.sink.retransmission();
-            return false;
         }
-        if known && observed.flags & flags::ACK != 0 {
-            return false;
-        }
-        if !known {
-            this.begin(observed.sequence, sent);
-        }
+        false
+    }
+
+    /// The direction has begun with this SYN. `true` if a stamp is kept for it.
+    fn begun(&mut self) -> bool {
+        let (observed, now) = (self.observed, self.now);
+        // This may be a SYN sent again, the first one having come before the flow was lost sight of.
+        let handshakes = self.settings.handshakes && self.unbroken >= self.settings.settling_sequence;
+        let waits = self.waits(self.settings.settling_sequence);
+        let (this, ..) = self.parts();
         if observed.has_timestamps() {
             this.set(TSVAL);
             this.tsval = observed.tsval;
