@@ -7,14 +7,17 @@
 //!             ▲ start (from the frame's first byte)
 //! ```
 //! **Invariant of this module.** A frame's number is owned by exactly one value at any time: a [`FrameId`], a [`Packet`] or the
-//! kernel (a ring). `FrameId`s are minted once, by [`Frames::new`]; a port that hands one to the kernel forgets it and mints it
+//! kernel (a ring). Both can be moved to another worker ([`exchange`](crate::exchange)). `FrameId`s are minted once, by [`Frames::new`]; a port that hands one to the kernel forgets it and mints it
 //! again with [`FrameId::returned`] when the kernel gives it back. So `&mut Packet` is exclusive access to its frame's bytes.
 //! The numbers of one [`Frames`] mean nothing to another: a process has one, and a test or bench that makes several keeps each one's packets,
 //! pools and graph to itself.
 
 use std::{any::Any, ptr::NonNull, sync::Arc};
 
-use crate::packet::{Packet, PortIndex};
+use crate::{
+    packet::{Packet, PortIndex},
+    ring::Consumer,
+};
 
 /// Ownership of one free frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -239,6 +242,12 @@ impl FramePool {
     pub fn put(&mut self, frame: FrameId) {
         debug_assert!(self.free.len() < self.frames.count() as usize, "a frame was given back twice");
         self.free.push(frame);
+    }
+
+    /// Takes in what another worker gives back, and says how many.
+    #[inline(always)]
+    pub(crate) fn take_in(&mut self, returned: &mut Consumer<FrameId>) -> usize {
+        returned.take(&mut self.free)
     }
 
     /// Gives the frame of a packet back.

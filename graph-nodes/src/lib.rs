@@ -2,13 +2,16 @@
 //!
 //! A **vector** of up to 256 packets enters at `ethernet-input` and is moved from node to node until every packet has been sent,
 //! dropped with a named reason, or is held by a node that will release it. Read in this order: [`packet`] and [`frames`] (what moves),
-//! [`node`] (what a stage is), [`graph`] (how vectors move), [`nodes`] (the stages), [`fib`] and [`adjacency`] (what they look up).
+//! [`node`] (what a stage is), [`graph`] (how vectors move), [`nodes`] (the stages), [`fib`] and [`adjacency`] (what they look up),
+//! [`exchange`] (how packets get from one worker to another).
 
 pub mod adjacency;
 pub mod checksum;
 pub mod clock;
 pub mod counters;
+pub mod exchange;
 pub mod fib;
+pub mod flow_hash;
 pub mod frames;
 pub mod graph;
 pub mod node;
@@ -16,6 +19,7 @@ pub mod nodes;
 pub mod packet;
 pub mod ports;
 pub mod quiescence;
+mod ring;
 pub mod rtt;
 pub mod trace;
 pub mod wire;

@@ -79,7 +79,11 @@ fn count(result: &str, word: &str) -> usize {
 /// What Miri runs: step, package, and the tests whose names contain one of these; all of them where none is named.
 const MIRI: [(&str, &str, &[&str]); 2] = [
     ("miri, segment", "weir-stats", &[]),
-    ("miri, tables", "weir-graph", &["fib::", "quiescence::", "adjacency::", "frames::"]),
+    (
+        "miri, tables, rings",
+        "weir-graph",
+        &["fib::", "quiescence::", "adjacency::", "frames::", "ring::", "exchange::"],
+    ),
 ];
 
 pub fn run() -> Result<ExitCode> {
@@ -106,7 +110,7 @@ pub fn run() -> Result<ExitCode> {
     tests.env("WEIR_BIN", target_dir()?.join("debug/weir"));
     tests.env("WEIRSTAT_BIN", target_dir()?.join("debug/weirstat"));
     tallies.push(("tests", tally("tests", &mut tests, Tally::default())?));
-    tallies.push(("loom model", tally("loom model", &mut loom(&toolchain)?, Tally::default())?));
+    tallies.push(("loom models", tally("loom models", &mut loom(&toolchain)?, Tally::default())?));
     let missing = miri_is_missing();
     for (name, package, filters) in MIRI {
         let tally = match &missing {
@@ -141,7 +145,7 @@ fn tally(name: &str, command: &mut Command, mut tally: Tally) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The model checker's run of the segment's protocol: every interleaving of a writer and a reader, within bounds.
+/// The model checker's runs of the segment's protocol and of the exchange between workers: every interleaving of two threads, within bounds.
 fn loom(toolchain: &Toolchain) -> Result<Command> {
     let mut command = cargo(toolchain);
     // its own target directory: the flag would have everything else built again, before and after
@@ -150,6 +154,8 @@ fn loom(toolchain: &Toolchain) -> Result<Command> {
         "--locked",
         "-p",
         "weir-stats",
+        "-p",
+        "weir-graph",
         "--lib",
         "loom",
         "--",
