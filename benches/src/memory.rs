@@ -3,17 +3,18 @@
 //! Packets wait in frames that are used in turn, like those of a ring, so their headers come from the second-level cache, not from the
 //! first. What a packet costs is read off the time-stamp counter around [`Graph::run`], from `ethernet-input` to `tx`, every node's statistics included.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, task::Waker};
 
 use weir_graph::{
     adjacency::{Adjacencies, Path},
     clock::{self, Clock},
     counters::Counters,
+    exchange::Exchange,
     fib::{Fib, FibLimits, FibWriter, NextHop, Prefix4},
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
-    nodes::REGISTRATIONS,
+    nodes::{REGISTRATIONS, hand_off},
     packet::Packet,
     ports::Ports,
     quiescence::Quiescence,
@@ -31,11 +32,14 @@ const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 pub struct Setup {
     /// 1 gives one default route, more give so many /24 networks from 11.0.0.0 on. Every packet goes to an address drawn at random from them.
     pub routes: u32,
+    /// Workers, which all run on this thread, one after the other. Each receives as much as the others, and gives to the others what is theirs.
+    pub workers: usize,
 }
 
 /// A router without ports.
 pub struct MemoryRouter {
-    graph: Graph,
+    /// By worker.
+    graphs: Vec<Graph>,
     frames: Arc<Frames>,
     /// Packets that are ready to be received, oldest first.
     waiting: std::collections::VecDeque<Packet>,
@@ -72,10 +76,11 @@ impl Random {
 impl MemoryRouter {
     /// Builds the router and loads its routes.
     pub fn new(setup: &Setup) -> Result<MemoryRouter, Box<dyn std::error::Error>> {
-        let segment = Segment::create(Options { workers: 1, ..Options::default() })?;
+        let segment = Segment::create(Options { workers: setup.workers, ..Options::default() })?;
         let reader = Reader::of(&segment)?;
         let mut counters = Counters::new(segment);
-        let shape = Arc::new(Shape::new(REGISTRATIONS)?);
+        let without: &[&str] = if setup.workers == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
+        let shape = Arc::new(Shape::new(REGISTRATIONS, without)?);
         shape.register(&mut counters)?;
         let ports = Ports::new(2);
         ports.set_mac(0, PORT_MAC);
@@ -95,18 +100,24 @@ impl MemoryRouter {
             }
         }
         let tables = Arc::new(Tables { fib, adjacencies, ports });
-        let (frames, mut ids) = Frames::in_memory(2 * RING as u32);
-        let pool = ids.split_off(RING);
+        let (frames, mut ids) = Frames::in_memory((1 + setup.workers as u32) * RING as u32);
         let (requests, _) = crossbeam_channel::bounded(1);
-        let mut bench = Workbench {
-            row: 1,
-            counters: &mut counters,
-            tables,
-            requests,
-            clock: Clock::calibrate(),
-            seed: 0x77_65_69_72,
-        };
-        let graph = Graph::new(&shape, &mut bench, FramePool::new(frames.clone(), pool))?;
+        let clock = Clock::calibrate();
+        let mut graphs = Vec::new();
+        for (exchange, row) in
+            Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter().zip(1..)
+        {
+            let pool = FramePool::new(frames.clone(), ids.split_off(ids.len() - RING));
+            let mut bench = Workbench {
+                row,
+                counters: &mut counters,
+                tables: tables.clone(),
+                requests: requests.clone(),
+                clock,
+                seed: 0x77_65_69_72,
+            };
+            graphs.push(Graph::new(&shape, &mut bench, pool)?.with_exchange(exchange));
+        }
         counters.grow_combined(&weir_graph::nodes::ip4_lookup::ROUTE_COUNTERS, routes as usize + 1)?;
         let mut waiting = std::collections::VecDeque::with_capacity(RING);
         for id in ids {
@@ -116,7 +127,7 @@ impl MemoryRouter {
             }
         }
         let mut router = MemoryRouter {
-            graph,
+            graphs,
             frames,
             waiting,
             routes: setup.routes.max(1),
@@ -142,38 +153,53 @@ impl MemoryRouter {
         self.frames.bytes_mut(packet).copy_from_slice(&frame(destination));
     }
 
-    /// Forwards `vectors` vectors of `size` packets each and measures only the graph.
+    /// Forwards `vectors` vectors of `size` packets for each worker and measures only the graphs.
     pub fn round(&mut self, vectors: usize, size: usize) -> Round {
         let size = size.min(VECTOR);
         let mut round = Round { packets: 0, ticks: 0 };
         for _ in 0..vectors {
-            self.graph.input().extend(self.waiting.drain(..size));
+            for graph in &mut self.graphs {
+                graph.input().extend(self.waiting.drain(..size));
+            }
             let begin = clock::now();
-            self.graph.run(begin);
+            let mut now = begin;
+            for graph in &mut self.graphs {
+                now = graph.run(now);
+            }
+            for graph in &mut self.graphs {
+                if graph.take_given() {
+                    now = graph.run(now);
+                }
+            }
             round.ticks += clock::now().wrapping_sub(begin);
-            let (_, sent) = self.graph.transmit(1);
-            round.packets += sent.len() as u64;
-            for mut packet in sent.drain(..) {
-                // Forwarded packets come back as received ones: fresh bytes, nothing known about them.
-                let destination = network(self.random.below(self.routes)) + self.random.below(256);
-                self.frames.bytes_mut(&mut packet).copy_from_slice(&frame(destination));
-                let id = self.frames.free(packet);
-                match self.frames.packet(id, usize::from(self.frames.headroom()), LENGTH, 0) {
-                    Ok(packet) => self.waiting.push_back(packet),
-                    Err(_) => return round,
+            let (frames, routes, random) = (&self.frames, self.routes, &mut self.random);
+            for graph in &mut self.graphs {
+                let (_, sent) = graph.transmit(1);
+                round.packets += sent.len() as u64;
+                for mut packet in sent.drain(..) {
+                    // Forwarded packets come back as received ones: fresh bytes, nothing known about them.
+                    let destination = network(random.below(routes)) + random.below(256);
+                    frames.bytes_mut(&mut packet).copy_from_slice(&frame(destination));
+                    match frames.packet(frames.free(packet), usize::from(frames.headroom()), LENGTH, 0) {
+                        Ok(packet) => self.waiting.push_back(packet),
+                        Err(_) => return round,
+                    }
                 }
             }
         }
         round
     }
 
-    /// Clocks and packets of every node so far, as its statistics say.
+    /// Clocks and packets of every node so far, over all workers, as its statistics say.
     pub fn nodes(&mut self) -> Vec<(String, u64, u64)> {
-        let row =
-            |path: &str| match self.reader.find(path).ok().flatten().map(|entry| self.reader.read(&entry)) {
-                Some(Ok(Value::Simple(rows))) => rows.into_iter().nth(1).unwrap_or_default(),
-                _ => Vec::new(),
+        let row = |path: &str| -> Vec<u64> {
+            let entry = self.reader.find(path).ok().flatten();
+            let Some(Ok(Value::Simple(rows))) = entry.map(|entry| self.reader.read(&entry)) else {
+                return Vec::new();
             };
+            let columns = rows.first().map_or(0, Vec::len);
+            (0..columns).map(|column| rows.iter().filter_map(|row| row.get(column)).sum()).collect()
+        };
         let names =
             match self.reader.find("/sys/node/names").ok().flatten().map(|entry| self.reader.read(&entry)) {
                 Some(Ok(Value::Names(names))) => names,

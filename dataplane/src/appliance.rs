@@ -13,7 +13,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use weir_graph::{
     adjacency::Adjacencies,
     clock::{self, Clock},
@@ -22,7 +22,7 @@ use weir_graph::{
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
     node::{Request, Tables, Workbench},
-    nodes::{REGISTRATIONS, ip4_rewrite::ADJACENCY_CAPACITY},
+    nodes::{REGISTRATIONS, hand_off, ip4_rewrite::ADJACENCY_CAPACITY},
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -41,7 +41,7 @@ use crate::{
     publish::Publisher,
     trace_text::Namer,
     traces::{self, Trace},
-    worker::{Line, Message, Parts, Worker, WorkerHandle},
+    worker::{Alarm, Line, Message, Parts, Worker, WorkerHandle, exchange},
 };
 
 /// Why weir can't start, or can't go on. Every text says what to do.
@@ -165,14 +165,18 @@ impl Appliance {
         let segment = Segment::create(weir_stats::Options { size, workers: cores.len(), ..defaults })?;
         let stats = Server::start(&config.stats.socket, config.stats.group.as_deref(), &segment)?;
         let mut counters = Counters::new(segment);
-        let shape = Arc::new(Shape::new(REGISTRATIONS)?);
+        // One worker has nobody to give packets to.
+        let without: &[&str] = if cores.len() == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
+        let shape = Arc::new(Shape::new(REGISTRATIONS, without)?);
         shape.register(&mut counters)?;
 
         let clock = Clock::calibrate();
         let (requests, request_receiver) = bounded(REQUESTS);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
         let (mut sockets, mut monitors, mut ready) = (Vec::new(), Vec::new(), Vec::new());
-        for worker in 0..cores.len() {
+        let alarms = cores.iter().map(|_| Alarm::new()).collect::<std::io::Result<Vec<_>>>();
+        let alarms = alarms.map_err(system("make an eventfd"))?;
+        for (worker, (exchange, alarm)) in exchange(&alarms).into_iter().zip(alarms).enumerate() {
             let mut lines = Vec::new();
             for (port, link) in links.iter().enumerate() {
                 for queue in (0..link.queues).filter(|queue| *queue as usize % cores.len() == worker) {
@@ -192,15 +196,14 @@ impl Appliance {
                 clock,
                 seed,
             };
-            let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?;
+            let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?
+                .with_exchange(exchange);
             let reader = quiescence
                 .reader(worker)
                 .ok_or_else(|| ApplianceError::Tables("no place for a worker".into()))?;
-            let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-                .map_err(|error| system("make an eventfd")(error.into()))?;
             let idle = config.workers.idle;
             let parts =
-                Parts { graph, lines, ports: ports.clone(), reader, idle, clock, row: worker + 1, wake };
+                Parts { graph, lines, ports: ports.clone(), reader, idle, clock, row: worker + 1, alarm };
             ready.push(Worker::new(parts, &shape, &mut counters)?);
         }
 

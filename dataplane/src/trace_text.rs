@@ -35,7 +35,7 @@ const EGRESS: &str = "tx";
 pub struct Step {
     /// The worker, from 0.
     pub worker: usize,
-    /// The packet's number in its worker's trace, from 1. An ICMP error or a fragment has the number of the packet that caused it.
+    /// The packet's number among all workers, from 1; it keeps it at another worker. An ICMP error or a fragment has the number of the packet that caused it.
     pub packet: u16,
     /// When the node began with the packet's vector, in nanoseconds since weir's start.
     pub nanoseconds: u64,
@@ -71,8 +71,8 @@ pub struct Namer {
 /// Steps as they come from all workers, sorted out into packets.
 #[derive(Debug, Default)]
 pub struct Transcript {
-    /// Text of packets that are still on their way, by worker and number.
-    open: BTreeMap<(usize, u16), String>,
+    /// Packets that are still on their way, by number: the worker that each is at, and the text.
+    open: BTreeMap<u16, (usize, String)>,
 }
 
 impl Namer {
@@ -101,15 +101,18 @@ impl Namer {
 impl Transcript {
     /// Takes a step. When the packet's way ends with it, returns the packet's text.
     pub fn push(&mut self, step: &Step) -> Option<String> {
-        let key = (step.worker, step.packet);
-        let text = self.open.entry(key).or_insert_with(|| header(step));
+        let (worker, text) = self.open.entry(step.packet).or_insert_with(|| (step.worker, header(step)));
+        if std::mem::replace(worker, step.worker) != step.worker {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "\nto worker {}", step.worker);
+        }
         write_step(text, step);
-        step.is_last().then(|| self.open.remove(&key)).flatten()
+        step.is_last().then(|| self.open.remove(&step.packet)).flatten().map(|(_, text)| text)
     }
 
     /// The text of the packets that are still on their way (held while a neighbour is resolved, or their last steps were lost).
     pub fn finish(self) -> impl Iterator<Item = String> {
-        self.open.into_values()
+        self.open.into_values().map(|(_, text)| text)
     }
 }
 

@@ -28,9 +28,9 @@ pub struct Trace {
     records: Vec<Receiver<TraceRecord>>,
     /// By worker: the records that it has said to have lost.
     lost: Vec<u64>,
-    /// Packets that are followed, by worker and number, and those that have not reached their end yet.
-    followed: BTreeSet<(usize, u16)>,
-    open: BTreeSet<(usize, u16)>,
+    /// Numbers of packets that are followed, and of those that have not reached their end yet.
+    followed: BTreeSet<u16>,
+    open: BTreeSet<u16>,
     count: usize,
     last: Instant,
 }
@@ -66,32 +66,42 @@ impl Trace {
     pub fn fetch(&mut self, namer: &Namer) -> bool {
         // A worker follows one trace at a time: a newer one has taken this one's place.
         let mut replaced = false;
-        for (worker, records) in self.records.iter().enumerate() {
-            let record = || match records.try_recv() {
-                Ok(record) => Some(record),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => {
-                    replaced = true;
-                    None
-                }
-            };
-            for record in std::iter::from_fn(record) {
-                self.reply.lose(record.lost - std::mem::replace(&mut self.lost[worker], record.lost));
-                let packet = (worker, record.packet);
-                if !self.followed.contains(&packet) {
-                    if self.followed.len() == self.count {
-                        continue;
+        // A packet may go from one worker to another, so what has come is put in order. Until a round finds nothing: a step that was found may have
+        // one before it that came, from another worker, just after that one's records had been taken.
+        let mut steps: Vec<(usize, TraceRecord)> = Vec::new();
+        loop {
+            let before = steps.len();
+            for (worker, records) in self.records.iter().enumerate() {
+                let record = || match records.try_recv() {
+                    Ok(record) => Some(record),
+                    Err(TryRecvError::Empty) => None,
+                    Err(TryRecvError::Disconnected) => {
+                        replaced = true;
+                        None
                     }
-                    self.followed.insert(packet);
-                    self.open.insert(packet);
-                }
-                let step = namer.step(worker, &record);
-                if step.is_last() {
-                    self.open.remove(&packet);
-                }
-                self.last = Instant::now();
-                self.reply.send(Reply::Step(step));
+                };
+                steps.extend(std::iter::from_fn(record).map(|record| (worker, record)));
             }
+            if steps.len() == before {
+                break;
+            }
+        }
+        steps.sort_by_key(|(_, record)| record.ticks);
+        for (worker, record) in &steps {
+            self.reply.lose(record.lost - std::mem::replace(&mut self.lost[*worker], record.lost));
+            if !self.followed.contains(&record.packet) {
+                if self.followed.len() == self.count {
+                    continue;
+                }
+                self.followed.insert(record.packet);
+                self.open.insert(record.packet);
+            }
+            let step = namer.step(*worker, record);
+            if step.is_last() {
+                self.open.remove(&record.packet);
+            }
+            self.last = Instant::now();
+            self.reply.send(Reply::Step(step));
         }
         let complete = self.followed.len() == self.count;
         let quiet = self.last.elapsed();

@@ -6,6 +6,7 @@
 //!              …                       │         registration order, up to 256 of its packets, process, move on
 //!              pending[drop]           ┘
 //!              transmit[port]          ◀─ the node `tx` puts packets here; the worker sends them
+//!   take_given() ─▶ pending[behind hand-off]      what other workers' `hand-off` has given to this one
 //! ```
 //! Registration order is the order of the packet's life, so each node sees the fullest vectors that the burst allows. Arcs may lead back
 //! (`ip4-icmp-error` → `ip4-lookup`): what comes back is an ICMP error, about which none is sent, so `run` ends.
@@ -23,8 +24,10 @@ use weir_stats::{Description, Error, SimpleRow};
 use crate::{
     clock,
     counters::Counters,
+    exchange::Exchange,
     frames::{FramePool, Frames},
     node::{Context, Forget, Next, Node, Registration, Tables, VECTOR, Workbench},
+    nodes::hand_off,
     packet::{Packet, ReasonIndex},
     trace::{TraceOrder, TraceRecord, Tracer},
 };
@@ -35,14 +38,19 @@ const NEVER: u64 = u64::MAX;
 /// Most nodes in a graph: the ready set is one 64-bit word.
 const MAX_NODES: usize = 64;
 
+/// The node that gives packets to other workers: what they give goes to the node behind it.
+const HAND_OFF: &str = hand_off::REGISTRATION.name;
+
 /// The nodes of a graph by number: names, arcs, drop reasons; the same for all workers.
 pub struct Shape {
-    registrations: &'static [Registration],
+    registrations: Vec<Registration>,
     /// For each node, where each of its `Next` values leads.
     arcs: Vec<[u8; 256]>,
     reason_bases: Vec<u16>,
     event_bases: Vec<usize>,
     drop: usize,
+    /// Where what other workers give goes, and the column of its event; `None`: there is no node [`HAND_OFF`].
+    landing: Option<(usize, usize)>,
 }
 
 /// A mistake in the list of nodes; found when the graph is built, before any packet.
@@ -56,6 +64,9 @@ pub enum GraphError {
         /// What it names.
         next: &'static str,
     },
+    /// A node that is to be left out is not there, or leads nowhere that another node's arcs could lead instead.
+    #[error("the node {0} can't be left out: it is not registered, or has no next node in the graph")]
+    LeftOut(&'static str),
     /// Too many nodes.
     #[error("the graph has {0} nodes, and the dispatcher has room for 64")]
     TooManyNodes(usize),
@@ -65,19 +76,38 @@ pub enum GraphError {
 }
 
 impl Shape {
-    /// Resolves names to numbers.
-    pub fn new(registrations: &'static [Registration]) -> Result<Shape, GraphError> {
+    /// Resolves names to numbers. The nodes `without` are left out: arcs to one of them lead to its first next node.
+    pub fn new(registrations: &[Registration], without: &[&'static str]) -> Result<Shape, GraphError> {
+        let named = |name: &str| registrations.iter().find(|registration| registration.name == name);
+        for node in without {
+            // A way out of those that are left out is no longer than they are many.
+            let mut way = std::iter::successors(Some(*node), |node| named(node)?.next.first().copied());
+            if !way
+                .by_ref()
+                .take(without.len() + 1)
+                .any(|node| named(node).is_some() && !without.contains(&node))
+            {
+                return Err(GraphError::LeftOut(node));
+            }
+        }
+        let all = registrations;
+        let registrations: Vec<Registration> =
+            all.iter().filter(|registration| !without.contains(&registration.name)).copied().collect();
         if registrations.len() > MAX_NODES {
             return Err(GraphError::TooManyNodes(registrations.len()));
         }
         let find = |node: &'static str, next: &'static str| {
-            let found = registrations.iter().position(|registration| registration.name == next);
-            found.ok_or(GraphError::NoSuchNode { node, next })
+            let mut behind = next;
+            while without.contains(&behind) {
+                behind = named(behind).and_then(|node| node.next.first()).ok_or(GraphError::LeftOut(next))?;
+            }
+            let found = registrations.iter().position(|registration| registration.name == behind);
+            found.ok_or(GraphError::NoSuchNode { node, next: behind })
         };
         let drop = find("graph", "drop")?;
         let (mut arcs, mut reason_bases, mut event_bases) = (Vec::new(), Vec::new(), Vec::new());
         let (mut reasons, mut events) = (0, 0);
-        for registration in registrations {
+        for registration in &registrations {
             // An arc that the node does not have leads to drop: a wrong number costs a packet, never memory.
             let mut table = [drop as u8; 256];
             for (arc, next) in registration.next.iter().enumerate() {
@@ -89,12 +119,14 @@ impl Shape {
             reasons += registration.reasons.len() as u16;
             events += registration.events.len();
         }
-        Ok(Shape { registrations, arcs, reason_bases, event_bases, drop })
+        let hand_off = registrations.iter().position(|registration| registration.name == HAND_OFF);
+        let landing = hand_off.map(|node| (usize::from(arcs[node][0]), event_bases[node]));
+        Ok(Shape { registrations, arcs, reason_bases, event_bases, drop, landing })
     }
 
     /// The nodes in dispatch order.
-    pub fn nodes(&self) -> &'static [Registration] {
-        self.registrations
+    pub fn nodes(&self) -> &[Registration] {
+        &self.registrations
     }
 
     /// The number of the node of this name.
@@ -231,6 +263,7 @@ pub struct Graph {
     next_deadline: u64,
     frames: Arc<Frames>,
     pool: FramePool,
+    exchange: Exchange,
     tables: Arc<Tables>,
     /// By node; counted here and written to the rows by [`Graph::publish`].
     statistics: Vec<Statistics>,
@@ -271,6 +304,7 @@ impl Graph {
             next_deadline: NEVER,
             frames,
             pool,
+            exchange: Exchange::alone(),
             tables: bench.tables.clone(),
             calls: row(&CALLS, count)?,
             vectors: row(&VECTORS, count)?,
@@ -278,8 +312,34 @@ impl Graph {
             created: row(&CREATED, count)?,
             held: row(&HELD, count)?,
             events: row(&EVENTS, events)?,
-            tracer: Tracer::default(),
+            tracer: Tracer::new(0, 1),
         })
+    }
+
+    /// Lets the graph give packets to other workers, and take theirs. Before the first packet.
+    pub fn with_exchange(mut self, exchange: Exchange) -> Graph {
+        self.tracer = Tracer::new(exchange.worker(), exchange.workers());
+        self.exchange = exchange;
+        self
+    }
+
+    /// This worker's end of the exchange.
+    #[inline]
+    pub fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+
+    /// Takes what other workers have given, for the node behind `hand-off`; then call [`run`](Graph::run). `false`: there was nothing.
+    #[inline]
+    pub fn take_given(&mut self) -> bool {
+        let Some((node, event)) = self.shape.landing else { return false };
+        let count = self.exchange.take(&mut self.pending[node], &mut self.pool);
+        if count == 0 {
+            return false;
+        }
+        self.ready |= 1 << node;
+        self.events.add(event + hand_off::Event::Taken as usize, count as u64);
+        true
     }
 
     /// This worker's free frames.
@@ -443,6 +503,7 @@ impl Graph {
         let mut cx = Context {
             frames: &self.frames,
             pool: &mut self.pool,
+            exchange: &mut self.exchange,
             tables: &self.tables,
             now,
             transmit: &mut self.transmit,
@@ -515,5 +576,65 @@ impl Graph {
             }
             at += run;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nodes::{REGISTRATIONS, drop};
+
+    /// a → b → c → drop, and d, which leads to itself.
+    fn chain() -> Vec<Registration> {
+        let node = |name, next| Registration {
+            name,
+            next,
+            reasons: &["reason"],
+            events: &["event"],
+            ..drop::REGISTRATION
+        };
+        vec![
+            node("a", &["b", "c"]),
+            node("b", &["c", "a"]),
+            node("c", &["drop"]),
+            node("d", &["d"]),
+            node("drop", &[]),
+        ]
+    }
+
+    fn arcs(shape: &Shape, node: &str) -> Vec<&'static str> {
+        let node = shape.node(node).unwrap();
+        (0..2).map(|arc| shape.nodes()[usize::from(shape.arcs[node][arc])].name).collect()
+    }
+
+    #[test]
+    fn arcs_to_a_node_that_is_left_out_lead_to_the_one_behind_it() {
+        let shape = Shape::new(&chain(), &[]).unwrap();
+        assert_eq!(arcs(&shape, "a"), ["b", "c"]);
+        let shape = Shape::new(&chain(), &["b"]).unwrap();
+        assert_eq!((shape.nodes().len(), shape.node("b")), (4, None));
+        assert_eq!(arcs(&shape, "a"), ["c", "c"]);
+        let shape = Shape::new(&chain(), &["c", "b"]).unwrap();
+        assert_eq!(arcs(&shape, "a"), ["drop", "drop"]);
+        assert_eq!(shape.reason("drop", "reason").map(ReasonIndex::column), Some(2), "a, d, drop");
+        assert_eq!(shape.reason("b", "reason"), None);
+        assert_eq!(shape.events().map(|(node, _)| node).collect::<Vec<_>>(), ["a", "d", "drop"]);
+    }
+
+    #[test]
+    fn a_node_that_leads_nowhere_or_is_not_there_can_not_be_left_out() {
+        for without in [&["drop"][..], &["d"], &["e"], &["c", "drop"]] {
+            assert!(matches!(Shape::new(&chain(), without), Err(GraphError::LeftOut(_))), "{without:?}");
+        }
+        assert!(matches!(Shape::new(&chain()[..4], &[]), Err(GraphError::NoSuchNode { next: "drop", .. })));
+    }
+
+    #[test]
+    fn only_a_graph_with_hand_off_takes_what_is_given() {
+        let whole = Shape::new(REGISTRATIONS, &[]).unwrap();
+        let (node, event) = whole.landing.unwrap();
+        assert_eq!(whole.nodes()[node].name, hand_off::REGISTRATION.next[0]);
+        assert_eq!(whole.events().nth(event), Some((HAND_OFF, "given")));
+        assert!(Shape::new(REGISTRATIONS, &[HAND_OFF]).unwrap().landing.is_none());
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     adjacency::Adjacencies,
     clock::Clock,
     counters::Counters,
+    exchange::Exchange,
     fib::Fib,
     frames::{FramePool, Frames},
     packet::{IcmpError, Packet, PortIndex, ReasonIndex},
@@ -43,7 +44,8 @@ impl Next {
 /// A stage of the graph, with the state of one worker.
 pub trait Node: Send {
     /// Looks at every packet and writes to the same place of `next` where it goes. `next` is as long as `packets`, and holds
-    /// `Next::arc(0)` everywhere at the start: the arc of the common case is written by nobody.
+    /// `Next::arc(0)` everywhere at the start: the arc of the common case is written by nobody. A node that takes packets may also
+    /// shorten `packets`; `next` then goes with what is left in it.
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]);
 
     /// Called between vectors when [`Held::deadline`] has passed, for nodes that hold packets: release what is due by [`Context::emit`].
@@ -139,6 +141,8 @@ pub struct Context<'a> {
     pub frames: &'a Frames,
     /// This worker's free frames.
     pub pool: &'a mut FramePool,
+    /// The way to other workers.
+    pub exchange: &'a mut Exchange,
     /// Forwarding state.
     pub tables: &'a Tables,
     /// The time that [`Graph::run`](crate::graph::Graph::run) was given, in ticks: when the burst was received.

@@ -27,7 +27,7 @@ pub struct TraceOrder {
 /// One packet at one node.
 #[derive(Clone, Debug)]
 pub struct TraceRecord {
-    /// Number of the packet in this trace and worker, from 1.
+    /// Number of the packet among all workers, from 1. It keeps it where it goes from one worker to another.
     pub packet: u16,
     /// The node that it entered.
     pub node: usize,
@@ -50,22 +50,30 @@ pub struct TraceRecord {
 }
 
 /// The trace that a worker is following now, if any.
-#[derive(Default)]
 pub(crate) struct Tracer {
     /// Where records go; `None`: nothing is traced.
     records: Option<Sender<TraceRecord>>,
     node: usize,
     left: u16,
-    last: u16,
+    /// The next packet's number. Numbers of worker *w* are *w* + 1 and then every `stride`-th, so that no two workers use the same.
+    next: u16,
+    first: u16,
+    stride: u16,
     lost: u64,
 }
 
 impl Tracer {
+    /// The tracer of worker number `worker` of so many.
+    pub(crate) fn new(worker: u32, workers: u32) -> Tracer {
+        let (first, stride) = (worker as u16 + 1, workers as u16);
+        Tracer { records: None, node: 0, left: 0, next: first, first, stride, lost: 0 }
+    }
+
     pub(crate) fn start(&mut self, order: TraceOrder, records: Sender<TraceRecord>) {
         // Numbers go on from the last trace, so that a packet of that one that is still held is not taken for a new one.
         self.records = (order.count > 0).then_some(records);
         self.node = order.node;
-        self.left = order.count;
+        self.left = order.count.min(u16::MAX / self.stride); // no number twice in a trace
         self.lost = 0;
     }
 
@@ -81,8 +89,8 @@ impl Tracer {
         for packet in packets {
             if node == self.node && self.left > 0 && !packet.is_traced() {
                 self.left -= 1;
-                self.last = self.last.checked_add(1).unwrap_or(1);
-                packet.trace = self.last;
+                packet.trace = self.next;
+                self.next = self.next.checked_add(self.stride).unwrap_or(self.first);
             }
             if !packet.is_traced() {
                 continue;

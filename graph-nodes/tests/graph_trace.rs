@@ -6,9 +6,9 @@ mod harness;
 
 use crossbeam_channel::Receiver;
 use harness::{
-    Router,
+    Router, Setup,
     datagram::{Datagram, leaving},
-    town::{self, EAST, NARROW, WEST, town},
+    town::{self, EAST, NARROW, WEST, town, town_with},
 };
 use weir_graph::trace::{SNAPSHOT, TraceOrder, TraceRecord};
 
@@ -140,4 +140,37 @@ fn whoever_asked_and_does_not_read_holds_nothing_up() {
     let trace = router.trace(0, "ethernet-input");
     assert_eq!(router.forward(WEST, &frame).len(), 1);
     assert!(trace.is_empty(), "no packet was asked for");
+}
+
+#[test]
+fn a_packet_that_goes_to_another_worker_keeps_its_number() {
+    let mut router = town_with(&Setup { workers: 2, ..Setup::default() });
+    // The other one numbers its packets 2, 4, 6, …
+    let trace = router.trace(8, "hand-off");
+    for port in 0..8 {
+        router.feed(WEST, &Datagram::udp_ports(town::FAR, 1024 + port, 53, 4).frame(WEST));
+    }
+    let sent = router.run().len();
+    let seen = steps(&records(&router, &trace));
+    let numbers = (0..8).map(|number| (2 * number + 1, "hand-off"));
+    assert_eq!(seen[..8], numbers.collect::<Vec<_>>());
+    assert_eq!(seen.len(), 8 + sent);
+    assert!((1..8).contains(&sent), "some have gone to the other worker");
+    // Back again (that they are not its own is the other's business): they are followed on, under their numbers.
+    let (end, pool) = &mut router.others[0];
+    let mut packets = Vec::new();
+    end.take(&mut packets, pool);
+    for packet in packets {
+        end.give(0, packet).map_err(|(_, refused)| refused).unwrap();
+    }
+    end.publish();
+    assert!(router.graph.take_given());
+    router.run();
+    let mut numbers: Vec<u16> = seen[8..].iter().map(|(number, _)| *number).collect();
+    numbers.extend(steps(&records(&router, &trace)).iter().map(|(number, node)| {
+        assert_eq!(*node, "tx");
+        *number
+    }));
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 3, 5, 7, 9, 11, 13, 15]);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use weir_stats::{Entry, Pair, Reader, Value};
 
 /// Packets and bytes received, by worker and port.
@@ -18,6 +18,9 @@ const DROPPED: &str = "/node/errors";
 const CREATED: &str = "/sys/node/created";
 /// Packets that nodes hold now (they wait for a neighbour), by worker and node.
 const HELD: &str = "/sys/node/held";
+
+/// Where each worker's frames are, and how many it has; by worker and place.
+const FRAMES: &str = "/workers/frames";
 
 /// How long the last packets may take through weir, and held ones to be given up for an unresolved neighbour.
 const QUIET: Duration = Duration::from_secs(10);
@@ -41,12 +44,16 @@ pub struct Balance {
     pub dropped: u64,
     /// Held back, to be sent or dropped later.
     pub held: u64,
+    /// Frames of all workers, by where they are.
+    pub frames: u64,
+    /// Frames of all workers, by what came and went.
+    pub all_frames: u64,
 }
 
 impl Balance {
-    /// Whether every packet is accounted for.
+    /// Whether every packet and every frame is accounted for.
     pub fn holds(&self) -> bool {
-        self.received + self.created == self.sent + self.dropped + self.held
+        self.received + self.created == self.sent + self.dropped + self.held && self.frames == self.all_frames
     }
 }
 
@@ -70,8 +77,27 @@ impl Counters {
 
     /// Packets received by each worker.
     pub fn received_by_worker(&self) -> Result<Vec<u64>> {
+        self.by_worker(RECEIVED)
+    }
+
+    /// What each worker has counted in a vector, or in a node's or event's column.
+    pub fn by_worker(&self, path: &str) -> Result<Vec<u64>> {
         // the first row is the control thread's
-        Ok(self.by_row(RECEIVED)?.split_off(1))
+        Ok(self.by_row(path)?.split_off(1))
+    }
+
+    /// Frames of all workers, as soon as all have said how many they have.
+    pub fn frames(&self) -> Result<u64> {
+        let begun = Instant::now();
+        loop {
+            let Value::Simple(rows) = self.value(FRAMES)? else { bail!("{FRAMES} holds no numbers") };
+            let own: Vec<u64> = rows.iter().skip(1).filter_map(|row| row.last().copied()).collect();
+            if own.iter().all(|frames| *frames > 0) {
+                return Ok(own.iter().sum());
+            }
+            ensure!(begun.elapsed() < QUIET, "a worker does not say how many frames it has: {own:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The packets of one drop reason, such as `("ip4-input", "ttl-expired")`.
@@ -82,17 +108,21 @@ impl Counters {
     /// All sums at one moment.
     pub fn balance(&self) -> Result<Balance> {
         let sum = |path| Ok::<u64, anyhow::Error>(self.by_row(path)?.iter().sum());
+        // the last column is the total of the others
+        let all_frames = self.columns(FRAMES)?.last().map_or(0, |total| total.packets);
         Ok(Balance {
             received: sum(RECEIVED)?,
             created: sum(CREATED)?,
             sent: sum(SENT)?,
             dropped: sum(DROPPED)?,
             held: sum(HELD)?,
+            frames: sum(FRAMES)? - all_frames,
+            all_frames,
         })
     }
 
     /// Waits until weir is quiet, and checks that every packet that it received or made was sent, dropped for a reason that
-    /// has a name, or is held.
+    /// has a name, or is held, and that every frame is where its worker says.
     pub fn conserve(&self) -> Result<()> {
         let begun = Instant::now();
         let mut before = self.balance()?;
@@ -103,7 +133,7 @@ impl Counters {
                 return Ok(());
             }
             if begun.elapsed() > QUIET {
-                bail!("packets are not conserved: {balance:?}");
+                bail!("packets or frames are not conserved: {balance:?}");
             }
             before = balance;
         }

@@ -42,10 +42,14 @@ pub fn run(forwarder: Forwarder, setting: Setting, scenario: impl FnOnce(&Lab, O
             return scenario(&lab, None);
         }
         let weir = Weir::start(&lab, setting.workers)?;
+        let frames = weir.counters().frames()?;
         let outcome = scenario(&lab, Some(&weir)).and_then(|()| {
             // or the kernel has forwarded after all
             ensure!(weir.counters().received()? > 0, "weir has not received a packet");
-            weir.counters().conserve()
+            weir.counters().conserve()?;
+            let left = weir.counters().frames()?;
+            ensure!(left == frames, "{left} of {frames} frames are left");
+            Ok(())
         });
         match outcome {
             Ok(()) => weir.stop(),

@@ -9,11 +9,12 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use weir_stats::{Catalogue, Columns, Description, Entry, Kind, Reader, Rows, Semantics};
 use weir_tests::clients::ping_all;
-use weir_tests::scenario::{Forwarder, PLAIN, run};
+use weir_tests::scenario::{Forwarder, PLAIN, Setting, run};
 
 #[test]
 fn a_live_weir_describes_all_that_it_publishes() {
-    run(Forwarder::Weir, PLAIN, |lab, weir| {
+    // Several workers, so that no node is left out.
+    run(Forwarder::Weir, Setting { queues: 2, workers: 2, ..PLAIN }, |lab, weir| {
         let reader = Reader::connect(weir.context("weir runs")?.folder().join("stats.sock"))?;
         ping_all(lab.left(), lab.right().address, 1)?;
         let (catalogue, listing) = (Catalogue::of(&reader)?, reader.list()?);

@@ -24,13 +24,15 @@ struct Arguments {
     only: String,
 }
 
-/// A case: its name, its routes, packets in a vector.
-const CASES: [(&str, u32, usize); 5] = [
-    ("1 route", 1, VECTOR),
-    ("1 route, quarter vectors", 1, VECTOR / 4),
-    ("1,000 routes, random destinations", 1_000, VECTOR),
-    ("500,000 /24 routes, random destinations", 500_000, VECTOR),
-    ("1,000,000 /24 routes, random destinations", 1_000_000, VECTOR),
+/// A case: its name, its routes, workers, packets in a vector.
+const CASES: [(&str, u32, usize, usize); 7] = [
+    ("1 route", 1, 1, VECTOR),
+    ("1 route, quarter vectors", 1, 1, VECTOR / 4),
+    ("1,000 routes, random destinations", 1_000, 1, VECTOR),
+    ("500,000 /24 routes, random destinations", 500_000, 1, VECTOR),
+    ("1,000,000 /24 routes, random destinations", 1_000_000, 1, VECTOR),
+    ("1,000 routes, two workers in turn, half of the packets handed over", 1_000, 2, VECTOR),
+    ("1,000 routes, two workers in turn, quarter vectors", 1_000, 2, VECTOR / 4),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,12 +46,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let hz = Clock::calibrate().hz();
     let mut documents = Vec::new();
-    for (name, routes, size) in CASES {
+    for (name, routes, workers, size) in CASES {
         if !name.contains(&arguments.only) {
             continue;
         }
         eprintln!("{name} …");
-        let mut router = MemoryRouter::new(&Setup { routes })?;
+        let mut router = MemoryRouter::new(&Setup { routes, workers })?;
         router.round(arguments.vectors, size); // fills caches
         let before = router.nodes();
         let mut clocks: Vec<f64> = (0..arguments.rounds)

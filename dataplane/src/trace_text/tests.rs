@@ -82,7 +82,7 @@ fn packets_of_all_workers_are_told_apart_and_held_ones_come_at_the_end() {
     let at = |worker, packet, node| Step { worker, packet, ..step(node, &syn()) };
     transcript.push(&at(0, 1, "ethernet-input"));
     transcript.push(&at(0, 2, "ethernet-input"));
-    transcript.push(&at(1, 1, "ethernet-input"));
+    transcript.push(&at(1, 3, "ethernet-input"));
     transcript.push(&at(0, 2, "glean"));
     let dropped = transcript.push(&at(0, 1, "drop")).unwrap();
     assert!(
@@ -91,7 +91,23 @@ fn packets_of_all_workers_are_told_apart_and_held_ones_come_at_the_end() {
     let held: Vec<String> = transcript.finish().collect();
     assert_eq!(held.len(), 2);
     assert!(held[0].starts_with("Packet 2  (worker 0") && held[0].contains(": glean\n"));
-    assert!(held[1].starts_with("Packet 1  (worker 1"));
+    assert!(held[1].starts_with("Packet 3  (worker 1"));
+}
+
+#[test]
+fn a_packet_that_goes_to_another_worker_is_still_one_packet() {
+    let mut transcript = Transcript::default();
+    let at = |worker, node| Step { worker, packet: 5, ..step(node, &syn()) };
+    transcript.push(&at(1, "ip4-rewrite"));
+    transcript.push(&at(1, "hand-off"));
+    let text = transcript.push(&at(0, "tx")).unwrap();
+    let nodes: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(' '))
+        .map(|line| line.rsplit(": ").next().unwrap())
+        .collect();
+    assert_eq!(nodes, ["Packet 5  (worker 1, from eth1)", "ip4-rewrite", "hand-off", "to worker 0", "tx"]);
+    assert_eq!(transcript.finish().count(), 0);
 }
 
 fn lines(node: &str, bytes: &[u8]) -> String {
@@ -166,7 +182,7 @@ fn what_cannot_be_decoded_is_said_to_be_so() {
 
 #[test]
 fn records_get_their_names() {
-    let shape = Arc::new(Shape::new(REGISTRATIONS).unwrap());
+    let shape = Arc::new(Shape::new(REGISTRATIONS, &[]).unwrap());
     let namer = Namer {
         shape: shape.clone(),
         devices: vec!["eth1".into(), "eth2".into()],

@@ -7,6 +7,7 @@ use crate::node::Registration;
 pub mod drop;
 pub mod ethernet_input;
 pub mod glean;
+pub mod hand_off;
 pub mod ip4_fragment;
 pub mod ip4_icmp_error;
 pub mod ip4_input;
@@ -25,6 +26,7 @@ pub static REGISTRATIONS: &[Registration] = &[
     glean::REGISTRATION,
     ip4_fragment::REGISTRATION,
     ip4_icmp_error::REGISTRATION,
+    hand_off::REGISTRATION,
     tx::REGISTRATION,
     drop::REGISTRATION,
 ];

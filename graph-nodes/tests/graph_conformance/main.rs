@@ -10,6 +10,7 @@ mod harness;
 
 mod aside;
 mod fragments;
+mod hand_offs;
 mod icmp;
 mod neighbours;
 mod options;
@@ -70,6 +71,9 @@ scenarios! {
     neighbours::that_lose_their_route_let_packets_go,
     paths::flows_spread_and_stay,
     paths::pieces_of_a_datagram_take_one,
+    hand_offs::are_what_other_workers_own,
+    hand_offs::keep_both_directions_and_their_pieces_together,
+    hand_offs::that_have_no_room_are_dropped,
     aside::next_hops_that_go_away_between_two_nodes,
     aside::no_error_about_a_group_frame,
     aside::headers_that_are_cut_off,
@@ -79,7 +83,7 @@ scenarios! {
 #[test]
 fn every_drop_reason_is_reached() {
     let reached: BTreeSet<Label> = SCENARIOS.iter().flat_map(|run| run().all_drops().into_keys()).collect();
-    let shape = Shape::new(REGISTRATIONS).unwrap();
+    let shape = Shape::new(REGISTRATIONS, &[]).unwrap();
     let missed: Vec<_> = shape.reasons().filter(|reason| !reached.contains(reason)).collect();
     assert_eq!(missed, [], "drop reasons that no case reaches");
 }

@@ -15,17 +15,19 @@ pub mod town;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::task::Waker;
 
 use crossbeam_channel::{Receiver, Sender};
 use weir_graph::{
     adjacency::{Adjacencies, AdjacencyIndex, AdjacencyWriter, Path},
     clock::Clock,
     counters::Counters,
+    exchange::Exchange,
     fib::{Fib, FibLimits, FibWriter, NextHop},
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Registration, Request, Tables, Workbench},
-    nodes::REGISTRATIONS,
+    nodes::{REGISTRATIONS, hand_off},
     packet::ReasonIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -48,6 +50,9 @@ pub struct Setup {
     pub fib: FibLimits,
     /// Seeds the hashes of flows and of table slots.
     pub seed: u64,
+    /// Workers; the router is the first one, and what it gives to the [others](Router::others) is the test's. With one the node `hand-off` is left
+    /// out, as weir does it.
+    pub workers: usize,
 }
 
 impl Default for Setup {
@@ -58,6 +63,7 @@ impl Default for Setup {
             nodes: REGISTRATIONS,
             fib: FibLimits { routes: 1 << 16, extension_blocks: 1 << 8, groups: 1 << 8 },
             seed: 0x5eed_0000_0000_0001,
+            workers: 1,
         }
     }
 }
@@ -107,6 +113,8 @@ pub struct Router {
     pub fed: u64,
     /// Frames that left so far.
     pub sent: u64,
+    /// The other workers' ends of the exchange, and their pools, which have no frames at first.
+    pub others: Vec<(Exchange, FramePool)>,
     counters: Counters,
     books: Books,
     told_drops: Tally,
@@ -119,7 +127,8 @@ impl Router {
         let segment =
             Segment::in_heap(Options { size: 256 << 20, workers: 1, ..Options::default() }).unwrap();
         let mut counters = Counters::new(segment);
-        let shape = Arc::new(Shape::new(setup.nodes).unwrap());
+        let without: &[&str] = if setup.workers == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
+        let shape = Arc::new(Shape::new(setup.nodes, without).unwrap());
         shape.register(&mut counters).unwrap();
         let quiescence = Quiescence::new(0); // the one thread that reads is the one that writes
         let (fib, fib_writer) = Fib::new(setup.fib, quiescence.clone()).unwrap();
@@ -136,7 +145,10 @@ impl Router {
             clock: Clock::with_hz(HZ),
             seed: setup.seed,
         };
-        let graph = Graph::new(&shape, &mut bench, FramePool::new(frames, free)).unwrap();
+        let mut ends = Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter();
+        let pool = FramePool::new(frames.clone(), free);
+        let graph = Graph::new(&shape, &mut bench, pool).unwrap().with_exchange(ends.next().unwrap());
+        let others = ends.map(|end| (end, FramePool::new(frames.clone(), Vec::new()))).collect();
         for port in 0..setup.ports {
             tables.ports.set_mac(port, port_mac(port));
             tables.ports.set_mtu(port, 1500);
@@ -162,6 +174,7 @@ impl Router {
             now: HZ,
             fed: 0,
             sent: 0,
+            others,
             counters,
             books,
             told_drops: Tally::new(),
@@ -376,15 +389,19 @@ impl Router {
         assert_eq!(received, self.fed, "frames that ports counted as received, and frames fed");
         assert_eq!(sum(&self.books.held), held, "held packets in the segment, and those that nodes hold");
         assert_eq!(sum(&self.books.drops), dropped, "drops by port, and drops by reason");
+        let events = self.all_events();
+        let event = |name| events.get(&("hand-off", name)).copied().unwrap_or(0);
+        let (given, taken) = (event("given"), event("taken"));
         assert_eq!(
-            received + created,
-            self.sent + dropped + held,
-            "{received} received + {created} created = {} sent + {dropped} dropped + {held} held",
+            received + created + taken,
+            self.sent + dropped + held + given,
+            "{received} received + {created} created + {taken} taken = {} sent + {dropped} dropped + {held} held + {given} given",
             self.sent
         );
         let free = self.graph.pool().available() as u64;
         let all = u64::from(self.graph.pool().frames().count());
-        assert_eq!(free + held, all, "{free} frames free + {held} held = all {all}");
+        let own = all.saturating_add_signed(self.graph.exchange().surplus() as i64);
+        assert_eq!(free + held, own, "{free} frames free + {held} held = own {own} of {all}");
     }
 
     fn simple(&self, entry: &Entry) -> Vec<u64> {
