@@ -140,7 +140,7 @@ impl<'m, M: Memory> Decoder<'m, M> {
             Some(Kind::Combined) => Ok(Value::Combined(self.rows(raw.value, 2, |row| self.combined(row))?)),
             Some(Kind::Histogram) => Ok(Value::Histogram(self.rows(raw.value, 1, |row| self.bins(row))?)),
             Some(Kind::Names) => Ok(Value::Names(self.names(raw.value)?)),
-            Some(Kind::Ring) => Ok(Value::Ring(self.ring(raw.value)?)),
+            Some(Kind::Ring) => Ok(Value::Ring(self.ring(raw.value, |_| 0)?)),
             Some(Kind::Symlink) => {
                 Ok(Value::Symlink { link: raw.link(), value: Box::new(self.linked(raw, LINKS)?) })
             }
@@ -355,7 +355,8 @@ impl<'m, M: Memory> Decoder<'m, M> {
         Ok(octets)
     }
 
-    fn ring(&self, pointer: u64) -> Result<RingRecords, ReadError> {
+    /// A ring's records: of each row, those with the number that `from` gives for it, and later ones.
+    fn ring(&self, pointer: u64, from: impl Fn(usize) -> u64) -> Result<RingRecords, ReadError> {
         let start = self.pointer(pointer)?.ok_or(damaged("a ring buffer that is not there"))?;
         let fields = [0, 1, 2, 3].map(|word| self.word(start + word));
         let [sizes, counts, schema, data] = fields;
@@ -387,29 +388,34 @@ impl<'m, M: Memory> Decoder<'m, M> {
         self.spend(threads.saturating_mul(size_of::<RingRecordsRow>()))?;
         for thread in 0..threads {
             let row = data + thread * row_bytes;
-            ring.rows.push(self.records(
-                row,
-                metadata + thread * RING_METADATA_WORDS,
-                entries,
-                entry_size,
-            )?);
+            let metadata = metadata + thread * RING_METADATA_WORDS;
+            ring.rows.push(self.records(row, metadata, (entries, entry_size), from(thread))?);
         }
         Ok(ring)
     }
 
-    /// What one row of a ring holds. Records that the writer may have written over meanwhile are left out.
+    /// What is new in a ring: of each row the records from the number on that `from` has for it, and none of a row that it
+    /// has no number for.
+    pub(crate) fn news(&self, raw: Raw, from: &[u64]) -> Result<RingRecords, ReadError> {
+        match Kind::from_number(raw.number) {
+            Some(Kind::Ring) => self.ring(raw.value, |row| from.get(row).copied().unwrap_or(u64::MAX)),
+            _ => Err(damaged("records of something that is no ring buffer")),
+        }
+    }
+
+    /// What one row of a ring holds, from a record on. Records that the writer may have written over meanwhile are left out.
     fn records(
         &self,
         data: usize,
         metadata: usize,
-        entries: usize,
-        entry_size: usize,
+        (entries, entry_size): (usize, usize),
+        from: u64,
     ) -> Result<RingRecordsRow, ReadError> {
         let room = entries as u64;
         let sequence = self.word_acquire(metadata + 1)?;
         // While the sequence is n, record n is being written, into the slot of record n - room.
         let oldest = |sequence: u64| sequence.saturating_add(1).saturating_sub(room);
-        let first = oldest(sequence);
+        let first = oldest(sequence).max(from).min(sequence);
         let mut records = Vec::new();
         for number in first..sequence {
             self.spend(size_of::<Vec<u8>>())?;

@@ -95,23 +95,38 @@ impl Distribution {
     /// The value that a part `q` (0 to 1) of the values does not exceed, taking those of a bin as evenly spread over it;
     /// `None` without values. In the last bin, which has no end, it is the bound at which that begins.
     pub fn quantile(&self, q: f64) -> Option<f64> {
+        self.quantiles([q]).map(|[value]| value)
+    }
+
+    /// Several quantiles, for parts that do not get smaller.
+    pub fn quantiles<const N: usize>(&self, parts: [f64; N]) -> Option<[f64; N]> {
         let count = self.count();
         if count == 0 {
             return None;
         }
-        let wanted = q.clamp(0.0, 1.0) * count as f64;
+        let mut values = [0.0; N];
+        let mut wanted = values.iter_mut().zip(parts.map(|q| q.clamp(0.0, 1.0) * count as f64)).peekable();
         let (mut below, mut lower) = (0_u64, 0_u64);
         for (upper, here) in self.bins() {
             let upto = below.saturating_add(here);
-            if here > 0 && upto as f64 >= wanted {
-                let Some(upper) = upper else { break };
-                let share = ((wanted - below as f64) / here as f64).clamp(0.0, 1.0);
-                return Some(lower as f64 + share * (upper - lower) as f64);
+            if let (Some(upper), 1..) = (upper, here) {
+                while let Some((value, wanted)) = wanted.next_if(|(_, wanted)| *wanted <= upto as f64) {
+                    let share = ((wanted - below as f64) / here as f64).clamp(0.0, 1.0);
+                    *value = lower as f64 + share * (upper - lower) as f64;
+                }
             }
             below = upto;
             lower = upper.unwrap_or(lower);
         }
-        Some(lower as f64)
+        // Those in the bin without an end, and what is no number.
+        wanted.for_each(|(value, _)| *value = lower as f64);
+        Some(values)
+    }
+
+    /// The least value that the lowest bin with a value counts; `None` without values.
+    pub fn lowest(&self) -> Option<u64> {
+        let bin = self.counts.iter().position(|count| *count > 0)?;
+        Some(bin.checked_sub(1).map_or(0, |before| self.upper[before] + 1))
     }
 
     /// The bound of the highest bin with a value in it; `None` without values, or if that bin has no bound.
@@ -160,9 +175,25 @@ mod tests {
         assert_eq!(all.quantile(0.75), Some(30.0));
         assert_eq!(all.quantile(1.0), Some(40.0));
         assert_eq!(all.quantile(f64::NAN).map(|it| it.is_nan()), Some(false));
+        assert_eq!(all.quantiles([0.0, 0.25, 0.25, 0.75, 1.0]), Some([10.0, 15.0, 15.0, 30.0, 40.0]));
+        assert_eq!(all.quantiles::<0>([]), Some([]));
         let beyond = bounds().distribution(&[1, 0, 0, 9]);
         assert_eq!((beyond.quantile(0.5), beyond.highest(), beyond.sum()), (Some(40.0), None, Some(0)));
+        assert_eq!(beyond.quantiles([0.05, 0.5, 0.9]), Some([5.0, 40.0, 40.0]));
         assert_eq!(bounds().distribution(&[]).quantile(0.5), None);
+        assert_eq!(beyond.quantile(f64::NAN), Some(40.0));
+    }
+
+    #[test]
+    fn the_lowest_and_the_highest_are_bounds() {
+        let ends = |cells: &[u64]| {
+            let all = bounds().distribution(cells);
+            (all.lowest(), all.highest())
+        };
+        assert_eq!(ends(&[0, 0, 0, 0]), (None, None));
+        assert_eq!(ends(&[1, 0, 1, 0]), (Some(0), Some(40)));
+        assert_eq!(ends(&[0, 7, 0, 0]), (Some(11), Some(20)));
+        assert_eq!(ends(&[0, 0, 0, 7]), (Some(41), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | map a segment, weir's or VPP's | [`Reader::connect`], or [`Connection`], which notices when another writer takes its place |
 //! | see what there is | [`Reader::list`], [`Reader::find`]: an [`Entry`] each, without reading a value |
-//! | read | [`Reader::read`], [`Reader::snapshot`] (what is wanted, at one moment), [`Reader::column`], [`Reader::part`] (of large vectors): a [`Value`] |
+//! | read | [`Reader::read`], [`Reader::snapshot`] (what is wanted, at one moment), [`Reader::column`], [`Reader::part`] (of large vectors): a [`Value`]; [`Reader::records`]: what is new in a ring buffer |
 //! | know what it means | [`Catalogue`]: units, help, what only grows; [`Columns`]: which port, node or customer a column is |
 //! | add up workers | [`Value::merged`] |
 //! | get differences and rates | [`Snapshot::since`]; [`Subscription`], which goes on when the writer starts again |

@@ -9,13 +9,13 @@ use std::sync::atomic::Ordering;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, fence};
 
-use crate::decode::{Decoder, begin, unchanged};
+use crate::decode::{Decoder, Raw, begin, unchanged};
 use crate::layout::{ENTRY_WORDS, HEADER_DIRECTORY, HEADER_EPOCH, HEADER_VERSION, Kind, VERSION, WORD};
 use crate::protocol::{
     Memory, RawEntry, RingRow, move_epoch, point, publish_directory, push_record, raise_length, raise_rows,
     write_entry, write_length,
 };
-use crate::value::Value;
+use crate::value::{RingRecords, Value};
 
 /// A few words of memory in the model.
 struct Words(Vec<AtomicU64>);
@@ -194,9 +194,29 @@ fn loom_a_string_is_the_old_or_the_new_one() {
 
 #[test]
 fn loom_records_are_whole_and_in_order() {
+    each_record_read(|decoder, raw| match decoder.value(raw).unwrap() {
+        Value::Ring(ring) => ring,
+        other => panic!("{other:?}"),
+    });
+}
+
+#[test]
+fn loom_new_records_are_whole_and_in_order() {
+    // Record 1 is written over by record 4 at the earliest, record 0 by record 3, which the model writes.
+    for from in 0..=2 {
+        each_record_read(move |decoder, raw| {
+            let ring = decoder.news(raw, &[from]).unwrap();
+            assert!(ring.rows[0].first >= from, "{ring:?}");
+            ring
+        });
+    }
+}
+
+/// What is read while records are written, in each order: no record is another one, or a part of one.
+fn each_record_read(read: impl Fn(&Decoder<'_, Words>, Raw) -> RingRecords + Sync + Send + 'static) {
     const RING: usize = VECTORS;
     const METADATA: usize = RING + 10;
-    loom::model(|| {
+    loom::model(move || {
         let memory = Arc::new(Words::new(METADATA + 8));
         // Two words a record, three records, one row; metadata and data at their offsets in bytes.
         let place = RingRow { data: RING + 4, metadata: METADATA, record: 2, records: 3 };
@@ -220,7 +240,7 @@ fn loom_records_are_whole_and_in_order() {
         };
         let decoder = Decoder::new(&*memory, 1 << 20).unwrap();
         let raw = decoder.directory().unwrap().raw(0).unwrap().unwrap();
-        let Value::Ring(ring) = decoder.value(raw).unwrap() else { panic!() };
+        let ring = read(&decoder, raw);
         let row = &ring.rows[0];
         for (number, found) in (row.first..).zip(&row.records) {
             assert_eq!(*found, record(number), "record {number}");

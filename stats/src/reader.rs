@@ -21,7 +21,7 @@ use crate::layout::{HEADER_EPOCH, HEADER_VERSION, HEADER_WORDS, VERSION, WORD};
 use crate::protocol::Memory;
 use crate::segment::{Segment, monotonic_nanoseconds, start_ticks};
 use crate::server::seqpacket;
-use crate::value::{Entry, Extent, Value};
+use crate::value::{Entry, Extent, RingRecords, Value};
 use crate::words::Area;
 
 /// How long to wait for a server's answer, as VPP's clients do.
@@ -41,8 +41,8 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// nobody has counted in yet.
 const FLOOR: u64 = 64 << 20;
 
-/// A segment, mapped to be read.
-#[derive(Debug)]
+/// A segment, mapped to be read. Clones share the mapping.
+#[derive(Clone, Debug)]
 pub struct Reader {
     area: Arc<Area>,
 }
@@ -218,6 +218,13 @@ impl Reader {
         self.attempt(|decoder, epoch| decoder.column(decoder.directory()?.entry(entry, epoch)?, column))
     }
 
+    /// What is new in a ring buffer: of each row the records with the number that `from` has for it, and later ones, as far as
+    /// they are still there, none of them torn. Of a row that `from` has no number for there are none; but each row says with
+    /// its `first`, and its records, which number comes next. A `first` beyond the number asked for tells how many were missed.
+    pub fn records(&self, entry: &Entry, from: &[u64]) -> Result<RingRecords, ReadError> {
+        self.attempt(|decoder, epoch| decoder.news(decoder.directory()?.entry(entry, epoch)?, from))
+    }
+
     /// The values of these entries, at one epoch. Fails with [`ReadError::Stale`] when another entry has taken the place of one.
     pub fn values(&self, entries: &[Entry]) -> Result<Snapshot, ReadError> {
         self.attempt(|decoder, epoch| {
@@ -310,6 +317,40 @@ mod tests {
 
     fn value(reader: &Reader, name: &str) -> Value {
         reader.read(&reader.find(name).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_new_in_a_ring_follows_what_was_read_before() {
+        let mut segment = segment();
+        let mut ring = segment.register(|batch| batch.ring("/ring", 8, 15, b"")).unwrap();
+        let reader = Reader::of(&segment).unwrap();
+        let entry = reader.find("/ring").unwrap().unwrap();
+        let mut rows = [ring.take_row(0).unwrap(), ring.take_row(1).unwrap()];
+        let mut push = |row: usize, numbers: Range<u64>| {
+            numbers.for_each(|number: u64| rows[row].push(&number.to_le_bytes()));
+        };
+        let read = |from: &[u64]| {
+            let numbers = |row: &RingRecordsRow| {
+                let number = |record: &Vec<u8>| u64::from_le_bytes(record[..].try_into().unwrap());
+                (row.first, row.records.iter().map(number).collect::<Vec<_>>())
+            };
+            let ring = reader.records(&entry, from).unwrap();
+            let next: Vec<u64> = ring.rows.iter().map(RingRecordsRow::next).collect();
+            (ring.rows.iter().map(numbers).collect::<Vec<_>>(), next)
+        };
+        push(1, 0..3);
+        assert_eq!(read(&[]), (vec![(0, vec![]), (3, vec![])], vec![0, 3]), "where they are");
+        assert_eq!(read(&[0, 1]).0, [(0, vec![]), (1, vec![1, 2])]);
+        push(0, 0..1);
+        push(1, 3..5);
+        assert_eq!(read(&[0, 3]), (vec![(0, vec![0]), (3, vec![3, 4])], vec![1, 5]));
+        // There is room for sixteen, one of which is the one to be written next.
+        push(1, 5..30);
+        assert_eq!(read(&[1, 5]).0, [(1, vec![]), (15, (15..30).collect())], "10 were missed");
+        assert_eq!(read(&[1, 30]), (vec![(1, vec![]), (30, vec![])], vec![1, 30]));
+        assert_eq!(read(&[7, u64::MAX]).0, [(1, vec![]), (30, vec![])], "a number that is not there yet");
+        let other = reader.find("/sys/pid").unwrap().unwrap();
+        assert!(matches!(reader.records(&other, &[]), Err(ReadError::Damaged { .. })));
     }
 
     #[test]

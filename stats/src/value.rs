@@ -102,6 +102,13 @@ pub struct RingRecordsRow {
     pub records: Vec<Vec<u8>>,
 }
 
+impl RingRecordsRow {
+    /// The number of the record that follows the last one here: the one to ask for next.
+    pub fn next(&self) -> u64 {
+        self.first.saturating_add(self.records.len() as u64)
+    }
+}
+
 /// What an entry held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {

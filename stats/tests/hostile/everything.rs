@@ -55,6 +55,7 @@ pub fn read_everything(image: &[u8]) {
     let listing = reader.list().unwrap_or_default();
     for entry in &listing {
         let _ = (reader.read(entry), reader.column(entry, 2));
+        let _ = (reader.records(entry, &[]), reader.records(entry, &[0, 3, u64::MAX]));
         for row in [0, 1, usize::MAX] {
             let _ = (reader.part(entry, row, 0..usize::MAX), reader.part(entry, row, 2..4));
         }
