@@ -112,6 +112,30 @@ pub enum Failure {
         /// What is wrong with it.
         reason: String,
     },
+    /// What to sort by cannot be understood.
+    #[error("{text:?} is nothing to sort by: write {words}")]
+    Sort {
+        /// As it was written.
+        text: String,
+        /// What can be written.
+        words: String,
+    },
+    /// Records are not as this weirstat knows them.
+    #[error(
+        "{} has records of {size} bytes in {entry}, and this weirstat knows those of {known}: use the weirstat that came with \
+         that weir",
+        path.display()
+    )]
+    Records {
+        /// The socket.
+        path: PathBuf,
+        /// The ring buffer.
+        entry: &'static str,
+        /// Bytes of a record there.
+        size: usize,
+        /// Bytes of a record as it is known.
+        known: usize,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {

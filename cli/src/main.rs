@@ -13,16 +13,20 @@ mod fs;
 mod lines;
 mod ls;
 mod names;
+mod numbers;
+mod packed;
 mod pass;
 mod patterns;
 mod poll;
 mod prometheus;
+mod rtt;
 mod saved;
 mod screen;
 mod show;
 mod sparse;
 mod top;
 mod view;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -51,7 +55,7 @@ struct Arguments {
     /// The stats socket of the weir to read; also VPP's (/run/vpp/stats.sock)
     #[arg(long, global = true, value_name = "PATH", default_value = SOCKET, display_order = LAST)]
     socket: PathBuf,
-    /// Print JSON: one object a line for ls, dump and poll, one document for show
+    /// Print JSON: one object a line for ls, dump, poll and rtt, one document for show
     #[arg(long, global = true, display_order = LAST)]
     json: bool,
     #[command(subcommand)]
@@ -65,6 +69,7 @@ Examples:
   weirstat ls ^/if/                   the names of all port counters
   weirstat dump --no-zeros ^/err/     every drop reason that has counted something
   weirstat poll --interval 0.5 /if/rx the receive counters, twice a second
+  weirstat rtt --worst 20             the customers with the longest round trips
 
 Exit status: 0 if it did what it was asked to, 1 if not, 2 if the command line is wrong.
 
@@ -88,6 +93,7 @@ enum Command {
     Dump(dump::Dump),
     Poll(poll::Poll),
     Prometheus(prometheus::Prometheus),
+    Rtt(rtt::Rtt),
     Show(show::Show),
     Top(top::Top),
     Fs(fs::Fs),
@@ -106,6 +112,7 @@ impl Arguments {
             Command::Poll(poll) => poll.view.machine,
             Command::Ls(_)
             | Command::Prometheus(_)
+            | Command::Rtt(_)
             | Command::Show(_)
             | Command::Top(_)
             | Command::Fs(_)
@@ -122,6 +129,11 @@ impl Arguments {
         }
         if arguments.json && matches!(arguments.command, Command::Fs(_)) {
             let text = "fs prints nothing: in its folders there are files called json";
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        if let (true, Command::Rtt(rtt)) = (arguments.json, &arguments.command)
+            && let Some(text) = rtt.contradicts_json()
+        {
             return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
         }
         Ok(arguments)
@@ -148,6 +160,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Dump(dump) => dump.run(path, json, &mut out)?,
         Command::Poll(poll) => poll.run(path, json, &mut out)?,
         Command::Prometheus(prometheus) => prometheus.run(path)?,
+        Command::Rtt(rtt) => rtt.run(path, json, &mut out)?,
         Command::Show(show) => show.run(path, json, &mut out)?,
         Command::Top(top) => top.run(path)?,
         Command::Fs(fs) => fs.run(path)?,

@@ -58,6 +58,11 @@ impl Names {
         self.columns.bins()
     }
 
+    /// How many objects have names; `None` if they have none.
+    pub fn objects(&self) -> Option<usize> {
+        self.columns.objects()
+    }
+
     /// An object's name.
     pub fn name(&self, object: usize) -> Option<String> {
         // One that is called by its number has none.

@@ -1,16 +1,14 @@
 //! `weirstat poll`: values again and again, across restarts of weir.
 
-use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
-use weir_stats::{Absence, Entry, Followed, Follower, Liveness, ReadError, Reader};
+use weir_stats::Entry;
 
 use crate::baseline::Baseline;
-use crate::connection::{Silence, refusal};
+use crate::connection::Silence;
 use crate::failure::Failure;
 use crate::lines::Lines;
 use crate::names::Meaning;
@@ -18,6 +16,7 @@ use crate::pass::{Pass, Trouble};
 use crate::patterns::{Matcher, Patterns};
 use crate::screen::Screen;
 use crate::view::{Comparison, Format, View, interval, seconds_since_1970};
+use crate::watch::{Interruption, Look, Watcher, watch};
 
 /// Print values again and again: redrawn on a terminal, as blocks otherwise.
 ///
@@ -67,19 +66,11 @@ struct Known {
     is_measured: bool,
 }
 
-/// Why a reading came to nothing.
-enum Interruption {
-    /// The segment could not be read.
-    Read(ReadError),
-    /// There is no going on.
-    Fatal(Failure),
-}
-
-impl<T: Into<Trouble>> From<T> for Interruption {
-    fn from(trouble: T) -> Interruption {
-        match trouble.into() {
-            Trouble::Read(error) => Interruption::Read(error),
-            Trouble::Output(error) => Interruption::Fatal(Failure::Output(error)),
+impl From<Trouble> for Interruption {
+    fn from(trouble: Trouble) -> Interruption {
+        match trouble {
+            Trouble::Read(error) => error.into(),
+            Trouble::Output(error) => error.into(),
         }
     }
 }
@@ -88,52 +79,18 @@ impl Poll {
     /// Prints until it is stopped. That there is no weir at the start is an error; later it is an interruption.
     pub fn run(&self, path: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
         let matcher = self.patterns.compile()?;
-        let screen = Screen::new(std::io::stdout().is_terminal(), self.view.format(json) == Format::Text);
+        let screen = Screen::new(io::stdout().is_terminal(), self.view.format(json) == Format::Text);
         let mut polling = Polling { poll: self, path, json, matcher, screen, out, known: None };
-        let mut follower = Follower::new(path);
-        let mut started = false;
-        let mut next = Instant::now();
-        loop {
-            let result = match follower.follow() {
-                Ok(Followed { connection, writer, is_new }) => {
-                    if is_new {
-                        polling.known = None;
-                    }
-                    polling.read(connection.reader(), writer)
-                }
-                Err(Absence::Dead { pid, age }) => {
-                    let silence = Silence::of(Liveness::Dead { pid, age });
-                    let text = silence.map(|silence| silence.to_string()).unwrap_or_default();
-                    polling.screen.note(&waiting(text), polling.out)?;
-                    Ok(())
-                }
-                Err(Absence::Unreadable(error)) => Err(Interruption::Read(error)),
-            };
-            match result {
-                Ok(()) => started = true,
-                Err(Interruption::Fatal(failure)) => return Err(failure),
-                Err(Interruption::Read(error)) => {
-                    follower.failed(&error);
-                    // The next reading may find it at rest.
-                    let passing = matches!(error, ReadError::Busy { .. } | ReadError::Locked);
-                    let failure = refusal(path, error);
-                    if !started && !passing {
-                        return Err(failure);
-                    }
-                    polling.screen.note(&waiting(failure), polling.out)?;
-                }
-            }
-            next += self.interval;
-            match next.checked_duration_since(Instant::now()) {
-                Some(pause) => sleep(pause),
-                None => next = Instant::now(),
-            }
-        }
+        watch(path, self.interval, &mut polling)
     }
 }
 
-impl<W: Write> Polling<'_, W> {
-    fn read(&mut self, reader: &Reader, writer: Liveness) -> Result<(), Interruption> {
+impl<W: Write> Watcher for Polling<'_, W> {
+    fn look(&mut self, look: Look<'_>) -> Result<(), Interruption> {
+        let Look { reader, writer, is_new } = look;
+        if is_new {
+            self.known = None;
+        }
         let epoch = reader.epoch();
         let Polling { poll, matcher, screen, out, .. } = self;
         let wanted = |entry: &&Entry| matcher.matches(&entry.name);
@@ -158,7 +115,7 @@ impl<W: Write> Polling<'_, W> {
         let Known { meaning, baseline, notes, is_measured, .. } = self.known.insert(known);
         let (entries, json) = (|| meaning.listing.iter().filter(wanted), self.json);
         if baseline.is_rate() && !*is_measured {
-            let lines = Lines::new(view, json, 0.0, std::io::sink());
+            let lines = Lines::new(view, json, 0.0, io::sink());
             Pass { reader, meaning, view, baseline, lines, silent: true }.run(entries())?;
             *is_measured = true;
             return Ok(());
@@ -175,8 +132,8 @@ impl<W: Write> Polling<'_, W> {
         block.finish(note.as_deref())?;
         Ok(())
     }
-}
 
-fn waiting(why: impl Display) -> String {
-    format!("{why} (waiting)")
+    fn note(&mut self, note: &str) -> io::Result<()> {
+        self.screen.note(note, self.out)
+    }
 }

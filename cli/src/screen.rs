@@ -13,6 +13,8 @@ pub struct Screen {
     gaps: bool,
     blocks: u64,
     said: Option<String>,
+    /// How to get fewer lines.
+    hint: &'static str,
 }
 
 /// Lines of a terminal that does not say how many it has.
@@ -42,7 +44,17 @@ pub struct Block<'s, W> {
 impl Screen {
     /// A screen.
     pub fn new(terminal: bool, gaps: bool) -> Screen {
-        Screen { terminal, gaps, blocks: 0, said: None }
+        Screen { terminal, gaps, blocks: 0, said: None, hint: "name fewer with a PATTERN" }
+    }
+
+    /// The same where this is how to get fewer lines.
+    pub fn with_hint(self, hint: &'static str) -> Screen {
+        Screen { hint, ..self }
+    }
+
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
     }
 
     /// Begins a block of lines.
@@ -101,7 +113,9 @@ impl<W: Write> Block<'_, W> {
             if screen.blocks == 1 {
                 out.write_all(CLEAR_ALL.as_bytes())?;
             }
-            out.write_all(frame(&String::from_utf8_lossy(&text), all, note, lines).as_bytes())?;
+            out.write_all(
+                frame(&String::from_utf8_lossy(&text), all, note, (lines, screen.hint)).as_bytes(),
+            )?;
             return out.flush();
         }
         out.flush()?;
@@ -120,11 +134,11 @@ fn lines_of_terminal() -> usize {
 }
 
 /// What redraws a terminal of so many lines with the beginning of a block that has `all` lines.
-fn frame(block: &str, all: usize, note: Option<&str>, lines: usize) -> String {
+fn frame(block: &str, all: usize, note: Option<&str>, (lines, hint): (usize, &str)) -> String {
     // The last line stays empty for the cursor.
     let room = lines.saturating_sub(1 + usize::from(note.is_some()));
     let shown = if all > room { room.saturating_sub(1) } else { all };
-    let rest = format!("… {} more lines: name fewer with a PATTERN", all - shown);
+    let rest = format!("… {} more lines: {hint}", all - shown);
     let mut frame = String::from(NO_WRAP);
     frame.push_str(HOME);
     for line in block.lines().take(shown).chain((all > shown).then_some(rest.as_str())).chain(note) {
@@ -148,20 +162,20 @@ mod tests {
 
     #[test]
     fn a_frame_covers_the_one_before() {
-        assert_eq!(frame("a\nb\n", 2, None, 24), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
-        assert_eq!(frame("", 0, Some("gone"), 24), "\x1b[?7l\x1b[Hgone\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(frame("a\nb\n", 2, None, (24, "")), "\x1b[?7l\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
+        assert_eq!(frame("", 0, Some("gone"), (24, "")), "\x1b[?7l\x1b[Hgone\x1b[K\n\x1b[J\x1b[?7h");
     }
 
     #[test]
     fn a_frame_fits_its_terminal() {
         let block = "x\n".repeat(100);
         for (lines, note) in [(24, None), (24, Some("note")), (3, None)] {
-            let frame = frame(&block, 100, note, lines);
+            let frame = frame(&block, 100, note, (lines, "less"));
             assert_eq!(frame.matches('\n').count(), lines - 1);
             let shown = frame.matches('x').count();
-            assert!(frame.contains(&format!("… {} more lines", 100 - shown)), "{frame}");
+            assert!(frame.contains(&format!("… {} more lines: less", 100 - shown)), "{frame}");
         }
-        assert_eq!(frame("x\nx\n", 2, None, 3).matches('x').count(), 2);
+        assert_eq!(frame("x\nx\n", 2, None, (3, "")).matches('x').count(), 2);
     }
 
     #[test]

@@ -1,15 +1,16 @@
-//! Rows of counters that are kept to be compared with later. Most of a histogram is zeros, and most counts are small: what is
-//! kept takes some three bytes for each counter that is not 0, so that a million histograms fit into memory.
+//! Rows of counters that are kept, [packed](Packed), to be compared with later.
 
 use std::ops::Range;
+
+use crate::packed::Packed;
 
 /// Counters by row and column.
 #[derive(Debug)]
 pub struct Sparse {
     /// Columns of a chunk.
     step: usize,
-    /// The chunks of each row: for each counter that is not 0, the zeros before it and its value, as varints.
-    rows: Vec<Vec<Box<[u8]>>>,
+    /// The chunks of each row.
+    rows: Vec<Vec<Packed>>,
     /// A chunk that is being filled.
     open: Option<Open>,
 }
@@ -50,7 +51,7 @@ impl Sparse {
                     counts.extend_from_slice(&open.counts[at..end]);
                 }
                 _ => match self.rows.get(row).and_then(|chunks| chunks.get(chunk)) {
-                    Some(kept) => counts.extend_from_slice(&unpack(kept, self.step)[at..end]),
+                    Some(kept) => counts.extend_from_slice(&kept.unpacked(self.step)[at..end]),
                     None => counts.resize(counts.len() + end - at, 0),
                 },
             }
@@ -62,7 +63,7 @@ impl Sparse {
     /// Keeps all in little room, until the next counter comes.
     pub fn close(&mut self) {
         if let Some(Open { row, chunk, counts }) = self.open.take() {
-            *place(place(&mut self.rows, row), chunk) = pack(&counts).into();
+            *place(place(&mut self.rows, row), chunk) = Packed::of(&counts);
         }
     }
 
@@ -74,7 +75,7 @@ impl Sparse {
                 self.open = other;
                 self.close();
                 let kept = self.rows.get(row).and_then(|chunks| chunks.get(chunk));
-                Open { row, chunk, counts: unpack(kept.map_or(&[], |kept| kept), self.step) }
+                Open { row, chunk, counts: kept.unwrap_or(&Packed::default()).unpacked(self.step) }
             }
         };
         &mut self.open.insert(open).counts
@@ -85,56 +86,6 @@ impl Sparse {
 pub fn place<T: Clone + Default>(elements: &mut Vec<T>, at: usize) -> &mut T {
     elements.resize(elements.len().max(at + 1), T::default());
     &mut elements[at]
-}
-
-fn pack(counts: &[u64]) -> Vec<u8> {
-    let mut packed = Vec::new();
-    let mut zeros = 0;
-    for &count in counts {
-        if count == 0 {
-            zeros += 1;
-        } else {
-            write(zeros, &mut packed);
-            write(count, &mut packed);
-            zeros = 0;
-        }
-    }
-    packed
-}
-
-fn unpack(mut packed: &[u8], length: usize) -> Vec<u64> {
-    let mut counts = vec![0; length];
-    let mut at = 0;
-    while let (Some(zeros), Some(count)) = (read(&mut packed), read(&mut packed)) {
-        at += zeros as usize;
-        if let Some(place) = counts.get_mut(at) {
-            *place = count;
-        }
-        at += 1;
-    }
-    counts
-}
-
-/// Seven bits a byte, the lowest first; the last byte is below 128.
-fn write(mut number: u64, out: &mut Vec<u8>) {
-    while number >= 128 {
-        out.push(number as u8 | 128);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn read(from: &mut &[u8]) -> Option<u64> {
-    let (mut number, mut shift) = (0, 0);
-    loop {
-        let (byte, rest) = from.split_first()?;
-        *from = rest;
-        number |= u64::from(byte & 127) << shift;
-        if *byte < 128 {
-            return Some(number);
-        }
-        shift += 7;
-    }
 }
 
 #[cfg(test)]
@@ -158,11 +109,5 @@ mod tests {
             (sparse.get(0, 999..1002), sparse.get(1, 0..2), sparse.get(9, 0..1)),
             (vec![0, 7, 0], vec![0; 2], vec![0])
         );
-    }
-
-    #[test]
-    fn zeros_take_no_room() {
-        assert!(pack(&[0; 1000]).is_empty());
-        assert_eq!(pack(&[vec![0; 100], vec![5, 6]].concat()), [100, 5, 0, 6]);
     }
 }

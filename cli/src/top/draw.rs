@@ -14,9 +14,9 @@ use weir_stats::Liveness;
 use super::input::KEYS;
 use super::look::Look;
 use super::model::{Model, Summary};
-use super::numbers;
 use super::reading::Count;
 use super::rows;
+use crate::numbers;
 
 /// Lines of a screen below which it has no room for the keys and for what passes, and below which it has none for the
 /// table, so that what passes is all there is.

@@ -9,7 +9,6 @@ mod history;
 mod input;
 mod look;
 mod model;
-mod numbers;
 mod reading;
 mod rows;
 #[cfg(test)]

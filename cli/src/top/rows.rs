@@ -8,8 +8,8 @@ use ratatui::widgets::{Sparkline, Widget};
 
 use super::look::Look;
 use super::model::Model;
-use super::numbers;
 use super::table::{Cell, Column, Form, Table};
+use crate::numbers;
 
 /// Between two columns.
 const GAP: u16 = 1;

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use regex::{Regex, RegexBuilder};
 
-use super::numbers;
+use crate::numbers;
 
 /// A column.
 #[derive(Clone, Debug)]
