@@ -92,6 +92,11 @@ impl Follower {
         Follower { path: path.as_ref().to_owned(), connection: None }
     }
 
+    /// The connection that was found last, if it still serves.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.connection.as_ref()
+    }
+
     /// The connection of now. Waits for no writer; at most for a second where a server does not answer.
     pub fn follow(&mut self) -> Result<Followed<'_>, Absence> {
         let kept = self.connection.take().filter(|connection| !connection.is_replaced());

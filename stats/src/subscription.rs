@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::catalogue::Catalogue;
-use crate::connection::{Absence, Followed, Follower};
+use crate::connection::{Absence, Connection, Followed, Follower};
 use crate::error::ReadError;
 use crate::reader::{Liveness, Reader, Snapshot};
 use crate::value::Entry;
@@ -86,6 +86,11 @@ impl Subscription {
         if let Some(known) = &mut self.known {
             known.epoch = 0; // which is no segment's, so that they are listed anew
         }
+    }
+
+    /// The segment that the last update's values came from, for what is too large to be subscribed to; `None` if there is none.
+    pub fn reader(&self) -> Option<&Reader> {
+        self.follower.connection().map(Connection::reader)
     }
 
     /// The values now. Never waits for a writer; at most for a second where a server does not answer.
@@ -184,6 +189,7 @@ mod tests {
         row.add(0, 1, 60);
         let first = reading(&mut subscription);
         assert_eq!((first.change, first.writer), (None, Liveness::Live));
+        assert!(subscription.reader().unwrap().find("/if/rx").unwrap().is_some());
         assert_eq!(&*first.catalogue.describe("/if/rx").unwrap().description.help, "received");
         row.add(0, 2, 120);
         segment.register(|batch| batch.grow_combined(&mut rx, 2)).unwrap();
@@ -197,6 +203,7 @@ mod tests {
 
         drop((server, segment, row, rx));
         assert!(matches!(subscription.update(), Update::Absent(_)), "its socket is gone");
+        assert!(subscription.reader().is_none());
         let (_segment, mut rx, _server) = writer();
         rx.take_row(1).unwrap().add(0, 1, 60);
         let again = reading(&mut subscription);

@@ -69,6 +69,7 @@ fn main() -> Result<()> {
     };
     bench.ls(arguments.rounds)?;
     bench.dump(arguments.rounds)?;
+    bench.rtt(arguments.rounds)?;
     bench.scrape(arguments.rounds)?;
     bench.top(arguments.seconds)?;
     bench.find(arguments.rounds)
@@ -120,6 +121,13 @@ impl Bench {
 
     fn dump(&self, rounds: usize) -> Result<()> {
         self.timed("dump --json of everything", &["dump", "--json"], rounds, Duration::from_secs(2))
+    }
+
+    fn rtt(&self, rounds: usize) -> Result<()> {
+        let (second, worst) = (Duration::from_secs(1), &["rtt", "--worst", "20"][..]);
+        self.timed("rtt --worst 20", worst, rounds, second)?;
+        self.timed("rtt of everyone", &["rtt"], rounds, second)?;
+        self.timed("rtt of one customer", &["rtt", "customer-004711"], rounds, Duration::from_millis(100))
     }
 
     fn scrape(&self, rounds: usize) -> Result<()> {

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use weir_stats::{Bounds, CombinedRow, Description, Segment, SimpleRow};
 
 const BY_CUSTOMER: &str = "customer=/customers/names";
-const BY_CUSTOMER_AND_BIN: &str = "customer=/customers/names,le=/customers/bins";
+const BY_CUSTOMER_AND_BIN: &str = "customer=/customers/names,le=/rtt/bins";
 const BY_PORT: &str = "interface=/if/names";
 const BY_NODE: &str = "node=/sys/node/names";
 
@@ -45,16 +45,14 @@ const REASONS: [&str; 10] = [
     "shutdown",
 ];
 
-static DESCRIPTIONS: [Description; 22] = [
+static DESCRIPTIONS: [Description; 20] = [
     Description::names("/customers/names", "customers"),
-    Description::names("/customers/bins", "bounds of the customers' histograms"),
-    Description::combined("/customers/rx", BY_CUSTOMER, "from the customer"),
-    Description::combined("/customers/tx", BY_CUSTOMER, "to the customer"),
-    Description::simple("/customers/retransmissions", "packets", BY_CUSTOMER, "TCP segments sent again"),
-    histograms("/customers/rtt/lan", "round trips beyond the customers' side"),
-    histograms("/customers/rtt/wan", "round trips beyond the internet's side"),
-    histograms("/customers/delay/up", "waited inside, towards the internet"),
-    histograms("/customers/delay/down", "waited inside, towards the customer"),
+    Description::names("/rtt/bins", "bounds of the histograms"),
+    Description::combined("/customers/{direction}", BY_CUSTOMER, "to (down) or from (up) the customer"),
+    Description::simple("/customers/retransmissions/{direction}", "packets", BY_CUSTOMER, "sent again"),
+    Description::simple("/customers/reordered/{direction}", "packets", BY_CUSTOMER, "too late"),
+    histograms("/rtt/customers/{side}", "round trips beyond the customer's (lan) or the other side (wan)"),
+    histograms("/delay/customers/{direction}", "waited inside"),
     Description::names("/if/names", "ports"),
     Description::combined("/if/rx", BY_PORT, "received"),
     Description::combined("/if/tx", BY_PORT, "sent"),
@@ -112,7 +110,7 @@ pub fn fill(segment: &mut Segment, customers: usize) -> Result<Traffic> {
         for customer in 0..customers {
             batch.set_name(&mut names, customer, &format!("customer-{customer:06}"))?;
         }
-        let mut bins = batch.names("/customers/bins", width)?;
+        let mut bins = batch.names("/rtt/bins", width)?;
         for (at, name) in Bounds::names(&bounds).iter().enumerate() {
             batch.set_name(&mut bins, at, name)?;
         }
@@ -124,9 +122,8 @@ pub fn fill(segment: &mut Segment, customers: usize) -> Result<Traffic> {
         for (at, node) in NODES.iter().enumerate() {
             batch.set_name(&mut nodes, at, node)?;
         }
-        let mut rx = batch.combined("/customers/rx", customers, customers)?;
-        let mut tx = batch.combined("/customers/tx", customers, customers)?;
-        let mut again = batch.simple("/customers/retransmissions", customers, customers)?;
+        let mut up = batch.combined("/customers/up", customers, customers)?;
+        let mut down = batch.combined("/customers/down", customers, customers)?;
         let mut port_rows = Vec::new();
         for counter in ["rx", "tx"] {
             let mut vector = batch.combined(&format!("/if/{counter}"), PORTS, PORTS)?;
@@ -158,17 +155,20 @@ pub fn fill(segment: &mut Segment, customers: usize) -> Result<Traffic> {
         }
         let mut customer_rows = Vec::new();
         for row in 1..3 {
-            customer_rows.extend([rx.take_row(row), tx.take_row(row)].into_iter().flatten());
-            let Some(mut again) = again.take_row(row) else { continue };
-            (row - 1..customers).step_by(2).for_each(|customer| again.set(customer, customer as u64 % 1000));
+            customer_rows.extend([up.take_row(row), down.take_row(row)].into_iter().flatten());
+        }
+        for path in ["retransmissions/up", "retransmissions/down", "reordered/up", "reordered/down"] {
+            let mut vector = batch.simple(&format!("/customers/{path}"), customers, customers)?;
+            for mut counts in (1..3).filter_map(|row| vector.take_row(row)) {
+                (0..customers).for_each(|customer| counts.set(customer, customer as u64 % 1000));
+            }
         }
         let random = Random(0x5eed);
         Ok(Traffic { customers: customer_rows, ports: port_rows, nodes: node_rows, count: customers, random })
     })?;
-    for kind in ["rtt/lan", "rtt/wan", "delay/up", "delay/down"] {
-        let mut matrix = segment.register(|batch| {
-            batch.simple(&format!("/customers/{kind}"), customers * width, customers * width)
-        })?;
+    for path in ["/rtt/customers/lan", "/rtt/customers/wan", "/delay/customers/up", "/delay/customers/down"] {
+        let mut matrix =
+            segment.register(|batch| batch.simple(path, customers * width, customers * width))?;
         for worker in 0..2 {
             let mut row = matrix.take_row(worker + 1).context("the row is free")?;
             for customer in (worker..customers).step_by(2) {

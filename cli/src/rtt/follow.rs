@@ -1,12 +1,11 @@
 //! Samples one by one, as weir measures them: from the ring that each worker writes into, without weir's knowing.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir_stats::{Entry, Kind, ReadError, Reader, RingRecords, Value};
+use weir_stats::{Entry, Kind, ReadError, Reader, RingRecords};
 
 use crate::complain;
 use crate::connection::Silence;
@@ -15,8 +14,9 @@ use crate::watch::{Interruption, Look, Watcher, watch};
 
 use super::event::{self, Event};
 use super::formats::{Format, Names};
-use super::selection::Wanted;
-use super::subject::{BY_PORT, CUSTOMERS};
+use super::lookup::Lookup;
+use super::selection::{Wanted, nobody};
+use super::subject::{BY_CUSTOMER, BY_PORT, CUSTOMERS};
 
 /// Between two looks. A sample is printed at the second look after it at the latest; a worker that measures ten thousand
 /// round trips a second fills five hundred records meanwhile.
@@ -27,10 +27,6 @@ const MISSED: Duration = Duration::from_secs(1);
 
 /// Prints samples until it is stopped. That there is no weir at the start is an error; later it is waited for.
 pub fn run(path: &Path, wanted: &Wanted, format: Format, out: &mut impl Write) -> Result<(), Failure> {
-    if let Some(title) = format.title() {
-        writeln!(out, "{title}")?;
-        out.flush()?;
-    }
     let mut follow = Follow {
         path,
         wanted,
@@ -129,6 +125,10 @@ impl<W: Write> Watcher for Follow<'_, W> {
             }
             if is_first {
                 ring.names.unknown(self.wanted)?.iter().for_each(complain);
+                if let Some(title) = self.format.title() {
+                    writeln!(self.out, "{title}")?;
+                    self.out.flush()?;
+                }
             }
             self.ring = Some(ring);
         }
@@ -162,7 +162,7 @@ struct Ring {
     /// Bytes of a record.
     record: usize,
     rows: Vec<Row>,
-    names: Lookup,
+    names: Called,
 }
 
 /// What is to be read next of a worker's samples.
@@ -194,12 +194,12 @@ impl Ring {
             entry: ring,
             record: entry_size,
             rows: rows.collect(),
-            names: Lookup { reader: reader.clone(), epoch: reader.epoch(), names, known: HashMap::new() },
+            names: Called(names.map(|entry| Lookup::new(reader.clone(), entry))),
         }))
     }
 
     /// Hands out what is new, and says how many samples were missed.
-    fn read(&mut self, mut take: impl FnMut(Event, &mut Lookup)) -> Result<u64, ReadError> {
+    fn read(&mut self, mut take: impl FnMut(Event, &mut Called)) -> Result<u64, ReadError> {
         let next: Vec<u64> = self.rows.iter().map(|row| row.next).collect();
         let news = match self.reader.records(&self.entry, &next) {
             // Another entry has taken its place in the directory, but it may have another one.
@@ -232,52 +232,18 @@ impl Ring {
     }
 }
 
-/// What customers and ports are called, asked for one by one: reading a hundred thousand names at every change of the
-/// segment's structure, which a route is too, would cost more than all samples.
-struct Lookup {
-    reader: Reader,
-    /// The epoch at which the known ones were read.
-    epoch: u64,
-    /// Of customers, and of ports.
-    names: [Option<Entry>; 2],
-    known: HashMap<(usize, u32), Option<String>>,
-}
+/// What customers and ports are called.
+struct Called([Lookup; 2]);
 
-impl Lookup {
+impl Called {
     fn customer(&mut self, number: u32) -> Option<&str> {
-        self.fetch(0, number);
-        self.known(0, number)
+        self.0[0].name(number as usize)
     }
 
     fn of(&mut self, event: &Event) -> Names<'_> {
-        let port = u32::from(event.port);
-        [event.lan, event.wan].into_iter().flatten().for_each(|customer| self.fetch(0, customer));
-        self.fetch(1, port);
-        let customer = |number: Option<u32>| number.and_then(|number| self.known(0, number));
-        Names { lan: customer(event.lan), wan: customer(event.wan), port: self.known(1, port) }
-    }
-
-    fn known(&self, which: usize, number: u32) -> Option<&str> {
-        self.known.get(&(which, number))?.as_deref()
-    }
-
-    fn fetch(&mut self, which: usize, number: u32) {
-        let epoch = self.reader.epoch();
-        if epoch != self.epoch {
-            self.known.clear();
-            self.epoch = epoch;
-        }
-        if self.known.contains_key(&(which, number)) {
-            return;
-        }
-        let name = self.names[which].as_ref().and_then(|entry| {
-            let column = number as usize;
-            match self.reader.part(entry, 0, column..column + 1) {
-                Ok(Value::Names(names)) => names.into_iter().next().filter(|name| !name.is_empty()),
-                _ => None,
-            }
-        });
-        self.known.insert((which, number), name);
+        let [customers, ports] = &mut self.0;
+        let (lan, wan) = customers.both(event.lan.map(|it| it as usize), event.wan.map(|it| it as usize));
+        Names { lan, wan, port: ports.name(event.port.into()) }
     }
 
     /// What to say of words that name nobody.
@@ -285,14 +251,12 @@ impl Lookup {
         if wanted.is_everything() {
             return Ok(Vec::new());
         }
-        let names = match &self.names[0] {
-            Some(entry) => self.reader.read(entry)?,
-            None => Value::Names(Vec::new()),
-        };
-        let Value::Names(names) = names else { return Ok(Vec::new()) };
+        let names = self.0[0].all()?;
         let unknown = wanted.unknown(|word| names.iter().any(|name| name == word));
         Ok(unknown
-            .map(|word| format!("no customer is called {word}: weirstat dump {CUSTOMERS} shows all names"))
+            .map(|word| {
+                format!("{}: weirstat dump {CUSTOMERS} shows all names", nobody(BY_CUSTOMER.label, word))
+            })
             .collect())
     }
 }

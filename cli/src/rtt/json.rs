@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::names::Names;
 
 use super::figures::{Figures, Row};
 use super::subject::{BY_CUSTOMER, Source};
@@ -110,11 +111,12 @@ impl From<&Figures> for Traffic {
 pub fn write(
     rows: &[Row],
     source: &Source,
+    names: &Names,
     interval: Option<Interval>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     for row in rows {
-        let name = source.names.name(row.object).unwrap_or_default();
+        let name = names.name(row.object).unwrap_or_default();
         let figures = |at: usize| row.measures.get(at)?.as_ref();
         let times = |at| figures(at).map(Times::from);
         let traffic = |at| figures(at).map(Traffic::from);

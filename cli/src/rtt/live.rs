@@ -6,16 +6,14 @@ use std::time::Instant;
 
 use crate::connection::Silence;
 use crate::failure::Failure;
-use crate::names::Meaning;
 use crate::screen::Screen;
 use crate::view::seconds_since_1970;
 use crate::watch::{Interruption, Look, Watcher, watch};
 
 use super::json::Interval;
 use super::pass::Past;
-use super::selection::{Selection, Wanted};
 use super::subject::Source;
-use super::{Layout, Rtt, columns_of_terminal};
+use super::{Found, Layout, Rtt, columns_of_terminal};
 
 /// Shows each interval. That there is no weir, or one without round-trip times, at the start is an error; later it is waited
 /// for.
@@ -39,10 +37,9 @@ struct Live<'l, W> {
 
 /// What is known of the weir that is followed.
 struct Known {
-    /// The epoch at which the next two were found.
+    /// The epoch at which the next one was found.
     epoch: u64,
-    source: Source,
-    selection: Selection,
+    found: Found,
     past: Past,
     /// When the past was read; `None` if it is not one of all that is selected.
     at: Option<Instant>,
@@ -55,21 +52,24 @@ impl<W: Write> Live<'_, W> {
             Some(known) if known.epoch == epoch => return Ok(Some(known)),
             earlier => earlier,
         };
-        let meaning = Meaning::of(reader)?;
-        let Some(source) = self.rtt.source(&meaning, reader)? else { return Ok(None) };
-        let selection = Wanted::of(&self.rtt.wanted).select(&source, &meaning, reader)?;
+        let Some(found) = self.rtt.find(reader)? else { return Ok(None) };
         let (mut past, mut at) = (Past::default(), None);
-        if let Some(mut known) = earlier.filter(|known| known.source.subject.label == source.subject.label) {
-            let is_same = |object| known.source.names.name(object) == source.names.name(object);
+        if let Some(mut known) =
+            earlier.filter(|known| known.found.source.subject.label == found.source.subject.label)
+        {
+            let is_same = |object| known.found.names.name(object) == found.names.name(object);
             // What was counted under another name is nobody's past.
-            (0..known.source.objects).filter(|object| !is_same(*object)).for_each(|it| known.past.forget(it));
+            (0..known.found.source.objects)
+                .filter(|object| !is_same(*object))
+                .for_each(|it| known.past.forget(it));
             // Nobody has read what was there before, but is selected only now.
-            let is_known =
-                |object: &usize| known.selection.objects.binary_search(object).is_ok() || !is_same(*object);
-            at = known.at.filter(|_| selection.objects.iter().all(is_known));
+            let is_known = |object: &usize| {
+                known.found.selection.objects.binary_search(object).is_ok() || !is_same(*object)
+            };
+            at = known.at.filter(|_| found.selection.objects.iter().all(is_known));
             past = known.past;
         }
-        Ok(Some(Known { epoch, source, selection, past, at }))
+        Ok(Some(Known { epoch, found, past, at }))
     }
 }
 
@@ -88,8 +88,8 @@ impl<W: Write> Watcher for Live<'_, W> {
         self.started = true;
         let known = self.known.insert(known);
         let now = Instant::now();
-        let mut chosen = self.rtt.chosen(&known.source).map_err(Interruption::Fatal)?;
-        let pass = self.rtt.pass(look.reader, &known.source, &known.selection);
+        let mut chosen = self.rtt.chosen(&known.found.source).map_err(Interruption::Fatal)?;
+        let pass = self.rtt.pass(look.reader, &known.found);
         pass.run(Some(&mut known.past), &mut chosen)?;
         let Some(before) = known.at.replace(now) else {
             // There was nothing to compare it with.
@@ -105,20 +105,13 @@ impl<W: Write> Watcher for Live<'_, W> {
         }
         let seconds = now.duration_since(before).as_secs_f64();
         let note = Silence::of(look.writer).map(|silence| silence.to_string());
-        let note = note.or_else(|| known.selection.note(&known.source));
+        let note = note.or_else(|| known.found.selection.note(&known.found.source));
         let rows = chosen.into_rows();
         let terminal = self.screen.is_terminal().then(columns_of_terminal);
         let interval = Some(Interval { time: seconds_since_1970(), seconds });
         let mut block = self.screen.block(self.out)?;
         self.rtt
-            .print(
-                &rows,
-                &known.source,
-                &known.selection,
-                self.json,
-                Layout { terminal, interval },
-                &mut block,
-            )
+            .print(&rows, &known.found, self.json, Layout { terminal, interval }, &mut block)
             .map_err(Interruption::Fatal)?;
         block.finish(note.as_deref())?;
         Ok(())

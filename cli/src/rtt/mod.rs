@@ -4,23 +4,25 @@
 //! them in parts into [`figures`], which [`table`], [`json`] and [`plot`] print, once or, by [`live`], for each interval.
 //! [`follow`] prints samples one by one.
 
-mod durations;
+pub mod durations;
 mod event;
-mod figures;
+pub mod figures;
 mod follow;
 mod formats;
 mod json;
 mod live;
-mod pass;
+pub mod lookup;
+pub mod pass;
 mod plot;
 mod selection;
-mod subject;
+pub mod subject;
 mod table;
 #[cfg(test)]
-mod trial;
+pub mod trial;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
@@ -29,7 +31,7 @@ use weir_stats::{ReadError, Reader};
 use crate::complain;
 use crate::connection::Weir;
 use crate::failure::Failure;
-use crate::names::Meaning;
+use crate::names::{Meaning, Names};
 use crate::view::interval;
 
 use figures::{Chosen, Row, Sort};
@@ -37,9 +39,9 @@ use formats::Format;
 use json::Interval;
 use pass::Pass;
 use selection::{Selection, Wanted};
-use subject::{BY_CUSTOMER, BY_PORT, Source, Subject};
+use subject::{BY_CUSTOMER, BY_PORT, Source};
 
-/// Show round-trip times and queue delays per customer or port: since weir's start, live, or sample by sample
+/// Show round-trip times and queue delays per customer or port
 ///
 /// For each customer: rtt lan, the round trip beyond the customer's side (weir, customer, weir); rtt wan, the one beyond the
 /// other side; delay down and up, the time that packets to and from the customer spent inside weir. Ports: rtt, the round
@@ -117,35 +119,31 @@ impl Rtt {
             return live::run(self, path, json, out);
         }
         let weir = Weir::connect(path)?;
-        let (source, selection, rows) = self.read(&weir, path)?;
+        let (found, rows) = self.read(&weir, path)?;
         let terminal = std::io::stdout().is_terminal().then(columns_of_terminal);
-        self.print(&rows, &source, &selection, json, Layout { terminal, interval: None }, out)?;
+        self.print(&rows, &found, json, Layout { terminal, interval: None }, out)?;
         out.flush()?;
-        if let Some(note) = selection.note(&source) {
+        if let Some(note) = found.selection.note(&found.source) {
             complain(note);
         }
         weir.warn_of_silence()
     }
 
     /// Reads all that is to be shown; again if what the numbers are about has changed meanwhile.
-    fn read(&self, weir: &Weir, path: &Path) -> Result<(Source, Selection, Vec<Row>), Failure> {
+    fn read(&self, weir: &Weir, path: &Path) -> Result<(Found, Vec<Row>), Failure> {
         let (reader, refused) = (weir.reader(), |error: ReadError| weir.refusal(error));
         let mut attempt = 1;
         loop {
             let epoch = reader.epoch();
-            let meaning = Meaning::of(reader).map_err(refused)?;
-            let source = self.source(&meaning, reader).map_err(refused)?;
-            let source = source.ok_or_else(|| Source::missing(path))?;
-            let selection = Wanted::of(&self.wanted).select(&source, &meaning, reader).map_err(refused)?;
-            drop(meaning);
-            let mut chosen = self.chosen(&source)?;
-            let pass = self.pass(reader, &source, &selection);
+            let found = self.find(reader).map_err(refused)?.ok_or_else(|| Source::missing(path))?;
+            let mut chosen = self.chosen(&found.source)?;
+            let pass = self.pass(reader, &found);
             match pass.run(None, &mut chosen) {
                 Err(ReadError::Stale { .. }) if attempt < ATTEMPTS => {}
                 result => {
                     result.map_err(refused)?;
                     if reader.epoch() == epoch || attempt == ATTEMPTS {
-                        return Ok((source, selection, chosen.into_rows()));
+                        return Ok((found, chosen.into_rows()));
                     }
                 }
             }
@@ -153,16 +151,13 @@ impl Rtt {
         }
     }
 
-    /// Where the segment has what is to be shown.
-    fn source(&self, meaning: &Meaning, reader: &Reader) -> Result<Option<Source>, ReadError> {
-        let subjects: &[&'static Subject] = if self.ports { &[&BY_PORT] } else { &[&BY_CUSTOMER, &BY_PORT] };
-        for &subject in subjects {
-            let source = Source::of(subject, meaning, reader)?;
-            if source.is_some() {
-                return Ok(source);
-            }
-        }
-        Ok(None)
+    /// Finds what is to be shown; `None` if the segment has no round-trip times.
+    fn find(&self, reader: &Reader) -> Result<Option<Found>, ReadError> {
+        let meaning = Meaning::of(reader)?;
+        let subjects: &[_] = if self.ports { &[&BY_PORT] } else { &[&BY_CUSTOMER, &BY_PORT] };
+        let Some((source, names)) = Source::of_first(subjects, &meaning, reader)? else { return Ok(None) };
+        let selection = Wanted::of(&self.wanted).select(&source, &names, &meaning, reader)?;
+        Ok(Some(Found { source, names, selection }))
     }
 
     fn chosen(&self, source: &Source) -> Result<Chosen, Failure> {
@@ -176,28 +171,36 @@ impl Rtt {
         Ok(Chosen::new(sort.transpose()?, limit))
     }
 
-    fn pass<'p>(&self, reader: &'p Reader, source: &'p Source, selection: &'p Selection) -> Pass<'p> {
-        let Selection { objects, is_explicit: all, .. } = selection;
-        Pass { reader, source, objects, all: *all, keep_bins: self.plot }
+    fn pass<'p>(&self, reader: &'p Reader, found: &'p Found) -> Pass<'p> {
+        let Selection { objects, is_explicit: all, .. } = &found.selection;
+        Pass { reader, source: &found.source, objects, all: *all, keep_bins: self.plot }
     }
 
     fn print(
         &self,
         rows: &[Row],
-        source: &Source,
-        selection: &Selection,
+        found: &Found,
         json: bool,
         layout: Layout,
         out: &mut impl Write,
     ) -> Result<(), Failure> {
+        let Found { source, names, selection } = found;
         if json {
-            json::write(rows, source, layout.interval, out)
+            json::write(rows, source, names, layout.interval, out)
         } else if self.plot {
-            Ok(plot::write(rows, source, out)?)
+            Ok(plot::write(rows, source, names, layout.terminal, out)?)
         } else {
-            Ok(table::write(rows, source, layout.terminal, selection.is_explicit, out)?)
+            Ok(table::write(rows, source, names, layout.terminal, selection.is_explicit, out)?)
         }
     }
+}
+
+/// What a segment has of what is to be shown. True until its epoch moves.
+#[derive(Debug)]
+struct Found {
+    source: Source,
+    names: Rc<Names>,
+    selection: Selection,
 }
 
 /// How figures are printed.

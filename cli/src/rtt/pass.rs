@@ -11,7 +11,7 @@ use super::figures::{Chosen, Figures, Row, TRAFFIC};
 use super::subject::{Place, Source, Vector};
 
 /// Columns of a part: 128 KiB of counters. Less would cost more steps, more would cost memory.
-const PART: usize = 16_384;
+pub const PART: usize = 16_384;
 
 /// What was there at the reading before, of each measure and object.
 #[derive(Debug, Default)]
@@ -131,7 +131,7 @@ impl Part {
 }
 
 /// Some columns of a vector, its rows added up; packets and bytes in turn. A vector that is shorter has zeros there.
-fn sums(reader: &Reader, vector: &Vector, columns: &Range<usize>) -> Result<Vec<u64>, ReadError> {
+pub fn sums(reader: &Reader, vector: &Vector, columns: &Range<usize>) -> Result<Vec<u64>, ReadError> {
     let mut sums: Vec<u64> = Vec::new();
     for row in vector.rows.clone() {
         let cells = match reader.part(&vector.entry, row, columns.clone())? {

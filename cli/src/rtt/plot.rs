@@ -1,7 +1,8 @@
-//! Distributions as bars, for a terminal of 80 columns and any taste in colours.
+//! Distributions as bars, for a terminal of 80 columns or fewer and any taste in colours.
 
 use std::io::{self, Write};
 
+use crate::names::Names;
 use crate::numbers;
 
 use super::figures::{Figures, Row};
@@ -14,17 +15,31 @@ const BARS: usize = 12;
 /// The length of the longest bar: what 80 columns leave.
 const LONGEST: usize = 47;
 
+/// What stands beside a bar: what it covers, how many samples that is, and how much of all.
+const BESIDE: usize = 31;
+
+/// A bar that is shorter tells nothing: a terminal that has no room for it wraps.
+const SHORTEST: usize = 4;
+
 /// A bar: what it covers, and how many samples that is.
 struct Bar {
     label: String,
     count: u64,
 }
 
-/// Draws the distributions of each object. Where there is no sample there is nothing to draw.
-pub fn write(rows: &[Row], source: &Source, out: &mut impl Write) -> io::Result<()> {
+/// Draws the distributions of each object, no wider than the terminal if it is for one. Where there is no sample there is
+/// nothing to draw.
+pub fn write(
+    rows: &[Row],
+    source: &Source,
+    names: &Names,
+    terminal: Option<usize>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let longest = terminal.map_or(LONGEST, |width| width.saturating_sub(BESIDE).clamp(SHORTEST, LONGEST));
     let mut is_first = true;
     for row in rows {
-        let name = source.names.name(row.object).unwrap_or_default();
+        let name = names.name(row.object).unwrap_or_default();
         for (measure, figures) in source.subject.measures.iter().zip(&row.measures) {
             let Some(figures) = figures.as_ref().filter(|figures| figures.count > 0) else { continue };
             if !std::mem::take(&mut is_first) {
@@ -40,11 +55,11 @@ pub fn write(rows: &[Row], source: &Source, out: &mut impl Write) -> io::Result<
             let most = bars.iter().map(|bar| bar.count).max().unwrap_or(0).max(1);
             for Bar { label, count } in bars {
                 // One sample is seen beside millions.
-                let length = (count as f64 / most as f64 * LONGEST as f64).round() as usize;
+                let length = (count as f64 / most as f64 * longest as f64).round() as usize;
                 let length = length.max(usize::from(count > 0));
                 let share = numbers::share(count as f64 / figures.count as f64);
                 let line = format!("{:#<length$}", "");
-                writeln!(out, "{label:>15}  {line:<LONGEST$} {:>6} {share:>6}", numbers::count(count))?;
+                writeln!(out, "{label:>15}  {line:<longest$} {:>6} {share:>6}", numbers::count(count))?;
             }
         }
     }
@@ -91,14 +106,14 @@ mod tests {
     use super::super::trial::{Trial, source};
     use super::*;
 
-    fn plot(trial: &Trial) -> String {
+    fn plot(trial: &Trial, terminal: Option<usize>) -> String {
         let reader = Reader::of(&trial.segment).unwrap();
-        let source = source(&reader);
+        let (source, names) = source(&reader);
         let pass = Pass { reader: &reader, source: &source, objects: &[0], all: false, keep_bins: true };
         let mut chosen = Chosen::new(None, None);
         pass.run(None, &mut chosen).unwrap();
         let mut out = Vec::new();
-        write(&chosen.into_rows(), &source, &mut out).unwrap();
+        write(&chosen.into_rows(), &source, &names, terminal, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -112,7 +127,7 @@ mod tests {
         trial.sample(3, 0, 300_000, 3);
         trial.sample(3, 0, 60_000_000, 1);
         assert_eq!(
-            plot(&trial),
+            plot(&trial, None),
             "\
 acme  rtt lan: 6111 samples, p50 1.25ms, p90 1.37ms, p99 1.59ms
   1.02ms-1.15ms  #                                                   10   0.2%
@@ -137,15 +152,20 @@ acme  delay up: 11 samples, p50 13.4us, p90 327ms, p99 >16.8s
     }
 
     #[test]
-    fn no_line_is_wider_than_80_columns() {
+    fn no_line_is_wider_than_80_columns_or_the_terminal() {
         let mut trial = Trial::new(&["acme"]);
         for bin in 0..=160_u64 {
             let time = bounds_of(bin);
             trial.sample(0, 0, time, 1 << (bin % 40));
         }
-        let text = plot(&trial);
+        let text = plot(&trial, None);
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         assert_eq!(text.lines().count(), 1 + 10 + 1, "{text}");
+        for (terminal, widest) in [(50, 50), (200, BESIDE + LONGEST), (1, BESIDE + SHORTEST)] {
+            let text = plot(&trial, Some(terminal));
+            let bars = || text.lines().skip(1).map(str::len);
+            assert_eq!((bars().min(), bars().max()), (Some(widest), Some(widest)), "{text}");
+        }
     }
 
     fn bounds_of(bin: u64) -> u64 {

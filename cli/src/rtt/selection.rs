@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use weir_stats::{Kind, ReadError, Reader, Value};
 
-use crate::names::Meaning;
+use crate::names::{Meaning, Names};
 
-use super::subject::{PREFIXES, Source, entry};
+use super::subject::{CUSTOMERS, PREFIXES, Source, Subject, entry};
 
 /// Names, addresses and prefixes; without any, all objects.
 #[derive(Clone, Debug)]
@@ -73,10 +73,11 @@ impl Wanted {
     pub fn select(
         &self,
         source: &Source,
+        names: &Names,
         meaning: &Meaning,
         reader: &Reader,
     ) -> Result<Selection, ReadError> {
-        let named = (0..source.objects).filter_map(|object| Some((object, source.names.name(object)?)));
+        let named = (0..source.objects).filter_map(|object| Some((object, names.name(object)?)));
         if self.is_everything() {
             let objects = named.map(|(object, _)| object).collect();
             return Ok(Selection { objects, unmatched: Vec::new(), is_explicit: false });
@@ -95,7 +96,7 @@ impl Wanted {
         }
         if self.0.iter().any(|word| word.prefix.is_some())
             && let Some(prefixes) = entry(meaning, PREFIXES, Kind::Names)
-            && source.subject.names == super::subject::CUSTOMERS
+            && source.subject.names == CUSTOMERS
             && let Value::Names(prefixes) = reader.read(prefixes)?
         {
             for (object, text) in prefixes.iter().enumerate().take(source.objects) {
@@ -124,10 +125,27 @@ impl Wanted {
 impl Selection {
     /// What to say of words that mean nothing; `None` if each means something.
     pub fn note(&self, source: &Source) -> Option<String> {
-        let (label, names) = (source.subject.label, source.subject.names);
-        let words = self.unmatched.join(" or ");
-        (!self.unmatched.is_empty())
-            .then(|| format!("no {label} is called {words}: weirstat dump {names} shows all names"))
+        let Subject { label, names, .. } = *source.subject;
+        let has_addresses = names == CUSTOMERS;
+        let said = self.unmatched.iter().map(|word| match prefix(word) {
+            Some(_) if has_addresses => {
+                format!("no {label} is called {word} or known to have an address in it")
+            }
+            _ => nobody(label, word),
+        });
+        let said: Vec<String> = said.collect();
+        (!said.is_empty()).then(|| format!("{}: weirstat dump {names} shows all names", said.join(", ")))
+    }
+}
+
+/// What to say of a word that is no object's name.
+pub fn nobody(label: &str, word: &str) -> String {
+    let is_number = |c: char| c.is_ascii_hexdigit() || ".:/".contains(c);
+    let is_like_prefix = word.contains(['.', ':']) && word.contains('/') && word.chars().all(is_number);
+    if is_like_prefix && prefix(word).is_none() {
+        format!("{word} is no prefix, and no {label} is called so")
+    } else {
+        format!("no {label} is called {word}")
     }
 }
 
@@ -139,8 +157,9 @@ mod tests {
     fn selected(trial: &Trial, words: &[&str]) -> (Vec<usize>, Vec<String>) {
         let reader = Reader::of(&trial.segment).unwrap();
         let meaning = Meaning::of(&reader).unwrap();
+        let (source, names) = source(&reader);
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        let selection = Wanted::of(&words).select(&source(&reader), &meaning, &reader).unwrap();
+        let selection = Wanted::of(&words).select(&source, &names, &meaning, &reader).unwrap();
         (selection.objects, selection.unmatched)
     }
 
@@ -161,6 +180,31 @@ mod tests {
         assert_eq!(selected(&trial, &["192.0.2.0/24", "acme"]).0, [0, 3]);
         assert_eq!(selected(&trial, &["0.0.0.0/0"]).0, [0, 2, 3]);
         assert_eq!(selected(&trial, &["10.3.0.0/16"]).0, [2], "a name comes first");
+    }
+
+    #[test]
+    fn words_without_a_meaning_are_told_apart() {
+        let trial = Trial::new(&["acme"]);
+        let reader = Reader::of(&trial.segment).unwrap();
+        let (source, names) = source(&reader);
+        let note = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let meaning = Meaning::of(&reader).unwrap();
+            Wanted::of(&words).select(&source, &names, &meaning, &reader).unwrap().note(&source)
+        };
+        assert_eq!(note(&["acme"]), None);
+        for (word, said) in [
+            ("zoo", "no customer is called zoo"),
+            ("10.0.0.0/33", "10.0.0.0/33 is no prefix, and no customer is called so"),
+            ("10.0.0.0/8", "no customer is called 10.0.0.0/8 or known to have an address in it"),
+        ] {
+            let names = "weirstat dump /customers/names shows all names";
+            assert_eq!(note(&[word]), Some(format!("{said}: {names}")));
+            assert_eq!(
+                note(&["acme", word, "x/y"]),
+                Some(format!("{said}, no customer is called x/y: {names}"))
+            );
+        }
     }
 
     #[test]

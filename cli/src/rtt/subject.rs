@@ -118,9 +118,7 @@ pub struct Place {
 pub struct Source {
     /// What it is about.
     pub subject: &'static Subject,
-    /// The objects' names.
-    pub names: Rc<Names>,
-    /// How many there are.
+    /// How many objects there are.
     pub objects: usize,
     /// The histograms' bins.
     pub bounds: Bounds,
@@ -129,12 +127,13 @@ pub struct Source {
 }
 
 impl Source {
-    /// Finds a subject's measures; `None` where the segment has no objects of that kind, or no histogram of them.
+    /// Finds a subject's measures and its objects' names; `None` where the segment has no objects of that kind, or no
+    /// histogram of them.
     pub fn of(
         subject: &'static Subject,
         meaning: &Meaning,
         reader: &Reader,
-    ) -> Result<Option<Source>, ReadError> {
+    ) -> Result<Option<(Source, Rc<Names>)>, ReadError> {
         let mut found: Option<(Rc<Names>, Bounds)> = None;
         let mut places = Vec::with_capacity(subject.measures.len());
         for measure in subject.measures {
@@ -165,7 +164,22 @@ impl Source {
         }
         let Some((names, bounds)) = found else { return Ok(None) };
         let objects = names.objects().unwrap_or(0);
-        Ok((objects > 0).then_some(Source { subject, names, objects, bounds, places }))
+        Ok((objects > 0).then_some((Source { subject, objects, bounds, places }, names)))
+    }
+
+    /// The first of these subjects that the segment has.
+    pub fn of_first(
+        subjects: &[&'static Subject],
+        meaning: &Meaning,
+        reader: &Reader,
+    ) -> Result<Option<(Source, Rc<Names>)>, ReadError> {
+        for &subject in subjects {
+            let found = Source::of(subject, meaning, reader)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// What a segment without any of this is refused with.

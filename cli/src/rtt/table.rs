@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::names::Names;
 use crate::numbers;
 
 use super::durations::{self, microseconds};
@@ -101,14 +102,14 @@ fn resent(figures: &Figures) -> String {
 pub fn write(
     rows: &[Row],
     source: &Source,
+    names: &Names,
     terminal: Option<usize>,
     all: bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let Subject { label, measures, .. } = source.subject;
     let what = measures.iter().map(|measure| measure.title.len()).max().unwrap_or(0);
-    let names: Vec<String> =
-        rows.iter().map(|row| source.names.name(row.object).unwrap_or_default()).collect();
+    let names: Vec<String> = rows.iter().map(|row| names.name(row.object).unwrap_or_default()).collect();
     let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(label.len());
     let mut columns: Vec<&Column> = COLUMNS.iter().collect();
     // What nothing of this subject counts.
@@ -164,13 +165,13 @@ mod tests {
 
     fn table(trial: &Trial, terminal: Option<usize>, all: bool) -> String {
         let reader = Reader::of(&trial.segment).unwrap();
-        let source = source(&reader);
+        let (source, names) = source(&reader);
         let objects: Vec<usize> = (0..source.objects).collect();
         let pass = Pass { reader: &reader, source: &source, objects: &objects, all: false, keep_bins: false };
         let mut chosen = Chosen::new(Sort::of("lan", &BY_CUSTOMER), None);
         pass.run(None, &mut chosen).unwrap();
         let mut out = Vec::new();
-        write(&chosen.into_rows(), &source, terminal, all, &mut out).unwrap();
+        write(&chosen.into_rows(), &source, &names, terminal, all, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -1,10 +1,11 @@
 //! A segment for tests, as weir lays it out.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use weir_stats::{Bounds, CombinedRow, Description, EntryId, Error, Options, Reader, Segment, SimpleRow};
 
-use crate::names::Meaning;
+use crate::names::{Meaning, Names};
 
 use super::subject::{BY_CUSTOMER, BY_PORT, PREFIXES, Source};
 
@@ -127,7 +128,7 @@ impl Trial {
 }
 
 /// Where its customers are.
-pub fn source(reader: &Reader) -> Source {
+pub fn source(reader: &Reader) -> (Source, Rc<Names>) {
     let meaning = Meaning::of(reader).unwrap();
     Source::of(&BY_CUSTOMER, &meaning, reader).unwrap().unwrap()
 }

@@ -149,7 +149,7 @@ impl Live {
                 if reading.change.is_none() {
                     pause = pause.min(SOON);
                 }
-                self.model.update(reading);
+                self.model.update(reading, self.subscription.reader());
             }
             Update::Absent(absence) => self.model.wait(reason(&absence)),
         }

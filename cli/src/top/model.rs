@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use weir_stats::Liveness;
+use weir_stats::{Liveness, Reader};
 
 use super::input::Action;
 use super::reading::{Count, Reading, Who};
@@ -127,8 +127,8 @@ impl Model {
         }
     }
 
-    /// Values were read.
-    pub fn update(&mut self, update: weir_stats::Reading) {
+    /// Values were read, and there may be more in this segment.
+    pub fn update(&mut self, update: weir_stats::Reading, more: Option<&Reader>) {
         let weir_stats::Reading { now, change, writer, .. } = update;
         self.news = self.news.saturating_sub(1);
         if change.is_none() && self.reading.is_some() {
@@ -145,6 +145,9 @@ impl Model {
         }
         if !self.view().is_there {
             self.at = self.views.iter().position(|view| view.is_there).unwrap_or(0);
+        }
+        if let Some(reader) = more {
+            self.view_mut().tab.read(reader);
         }
         self.reading = Some(reading);
         self.writer = Some(writer);

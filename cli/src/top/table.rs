@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 use regex::{Regex, RegexBuilder};
 
 use crate::numbers;
+use crate::rtt::durations::microseconds;
 
 /// A column.
 #[derive(Clone, Debug)]
@@ -42,6 +43,13 @@ pub enum Cell {
     Count(u64),
     /// A part of a whole, 0 to 1.
     Share(Option<f64>),
+    /// A time in microseconds, or one that is longer than that.
+    Time {
+        /// `None` where nothing was measured.
+        microseconds: Option<f64>,
+        /// It is known to be longer.
+        is_beyond: bool,
+    },
     /// Rates, the oldest first.
     Curve(Vec<f64>),
 }
@@ -77,6 +85,10 @@ impl Cell {
             Cell::Quantity(number) => number.map_or(numbers::NOTHING.into(), numbers::quantity).into(),
             Cell::Count(number) => numbers::count(*number).into(),
             Cell::Share(part) => part.map_or(numbers::NOTHING.into(), numbers::share).into(),
+            Cell::Time { microseconds: None, .. } => Cow::Borrowed(numbers::NOTHING),
+            Cell::Time { microseconds: Some(time), is_beyond } => {
+                format!("{}{}", if *is_beyond { ">" } else { "" }, microseconds(*time)).into()
+            }
             Cell::Curve(_) => Cow::Borrowed(""),
         }
     }
@@ -87,6 +99,7 @@ impl Cell {
             Cell::Text(_) | Cell::Curve(_) => None,
             Cell::Quantity(number) | Cell::Share(number) => Some(number.unwrap_or(0.0) == 0.0),
             Cell::Count(number) => Some(*number == 0),
+            Cell::Time { microseconds, .. } => Some(microseconds.is_none()),
         }
     }
 
@@ -97,6 +110,9 @@ impl Cell {
             (Cell::Count(a), Cell::Count(b)) => b.cmp(a),
             (Cell::Quantity(a) | Cell::Share(a), Cell::Quantity(b) | Cell::Share(b)) => {
                 // Every known number is larger than -1.
+                b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0))
+            }
+            (Cell::Time { microseconds: a, .. }, Cell::Time { microseconds: b, .. }) => {
                 b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0))
             }
             _ => Ordering::Equal,

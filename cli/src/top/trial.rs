@@ -160,7 +160,8 @@ impl Trial {
             elapsed: Duration::from_secs_f64(seconds),
         });
         self.last = Some(now.clone());
-        self.model.update(Reading { now: Arc::new(now), change, catalogue, writer });
+        let reading = Reading { now: Arc::new(now), change, catalogue, writer };
+        self.model.update(reading, Some(&reader));
     }
 
     /// Another weir takes the place of this one.

@@ -22,8 +22,8 @@ use crate::polling::start_writer;
 /// Longer than anything here takes, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A terminal with `weirstat top` on it.
-struct Live {
+/// A terminal with a live view on it.
+pub struct Live {
     child: Child,
     /// The user's side; `None` when the window was closed.
     master: Option<File>,
@@ -62,7 +62,16 @@ impl Live {
         Live::start_by(&["setsid", "--ctty"], socket)
     }
 
+    /// With other words than those of `top`.
+    pub fn start_with(words: &[&str], socket: &Path) -> Live {
+        Live::start_in(&["setsid", "--ctty"], words, socket)
+    }
+
     fn start_by(words: &[&str], socket: &Path) -> Live {
+        Live::start_in(words, &["top", "--interval", "0.1"], socket)
+    }
+
+    fn start_in(shell: &[&str], words: &[&str], socket: &Path) -> Live {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = rustix::pty::openpt(flags).unwrap();
         rustix::pty::grantpt(&master).unwrap();
@@ -78,8 +87,8 @@ impl Live {
         let modes = modes(&terminal);
         let screen = Arc::new(Mutex::new(Parser::new(24, 80, 0)));
         let watcher = watch(File::from(master.try_clone().unwrap()), &screen);
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).arg(WEIRSTAT).args(["top", "--interval", "0.1", "--socket"]).arg(socket);
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg(WEIRSTAT).args(words).arg("--socket").arg(socket);
         command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env_remove("NO_COLOR");
         let [stdin, stdout, stderr] = [0; 3].map(|_| terminal.try_clone().unwrap());
         let child = command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().unwrap();
@@ -87,7 +96,7 @@ impl Live {
     }
 
     /// Waits until the screen is so.
-    fn wait_until(&mut self, what: &str, is: impl Fn(&Screen) -> bool) {
+    pub fn wait_until(&mut self, what: &str, is: impl Fn(&Screen) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !is(self.screen.lock().unwrap().screen()) {
             assert!(Instant::now() < end, "no {what}, but:\n{}", self.text());
@@ -96,16 +105,22 @@ impl Live {
         }
     }
 
-    fn wait_for(&mut self, text: &str) {
+    pub fn wait_for(&mut self, text: &str) {
         self.wait_until(text, |screen| screen.contents().contains(text));
     }
 
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
     }
 
     fn press(&mut self, keys: &str) {
         self.master.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Makes the window as large as this.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+        resize(&self.terminal, columns, rows);
     }
 
     /// Closes the window.

@@ -7,10 +7,13 @@
 mod commands;
 mod comparing;
 mod damage;
+mod following;
 mod fs;
 mod lab;
 mod live;
 mod manual;
 mod polling;
 mod refusals;
+mod round_trips;
+mod rtt;
 mod scale;

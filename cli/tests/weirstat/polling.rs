@@ -14,7 +14,7 @@ use rustix::termios::Winsize;
 use crate::lab::{Weir, command, folder};
 
 /// Longer than anything here takes, on a machine that does other things as well.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Names the socket that [`writer`] is to serve.
 const WRITER: &str = "WEIRSTAT_TEST_WRITER";

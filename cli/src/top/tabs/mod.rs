@@ -1,9 +1,12 @@
 //! The views, one file each. A new one is a file, and a line in [`all`].
 
+mod customers;
 mod drops;
 mod nodes;
 pub mod ports;
 mod workers;
+
+use weir_stats::Reader;
 
 use super::reading::{Count, Reading};
 use super::table::{Cell, Table};
@@ -19,6 +22,9 @@ pub trait Tab: Send {
 
     /// Whether the segment has what the view needs. It is not offered otherwise.
     fn is_there(&self, reading: &Reading) -> bool;
+
+    /// Reads by itself what is too large to be wanted as a whole, while the view is visible.
+    fn read(&mut self, _reader: &Reader) {}
 
     /// Remembers what its curves will need.
     fn remember(&mut self, _reading: &Reading) {}
@@ -43,6 +49,7 @@ pub fn all() -> Vec<Box<dyn Tab>> {
         Box::new(nodes::Nodes),
         Box::new(drops::Drops::new()),
         Box::new(workers::Workers),
+        Box::new(customers::Customers::new()),
     ]
 }
 
