@@ -247,6 +247,11 @@ impl Builder {
         Some(at)
     }
 
+    /// The most series of a metric.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// How many more series a family may have.
     pub fn room(&self, family: usize) -> usize {
         self.limit.saturating_sub(self.made[family].series).min(self.left)

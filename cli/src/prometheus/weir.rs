@@ -31,7 +31,7 @@ pub fn plan(
     catalogue: &Catalogue,
     reader: &Reader,
 ) -> Result<(), ReadError> {
-    let mut columns = ColumnCache::default();
+    let mut all = Vec::new();
     for entry in listing {
         // Symlinks are other names of numbers that have one.
         let has_numbers = matches!(
@@ -47,9 +47,14 @@ pub fn plan(
         if described.as_ref().is_some_and(|it| it.description.semantics == Semantics::Text) {
             continue;
         }
-        let found = Found { entry, described, extent: reader.extent(entry)? };
-        let columns = columns.of(&found, listing, reader)?;
-        found.add(builder, &columns);
+        all.push(Found { entry, described, extent: reader.extent(entry)? });
+    }
+    let mut columns = ColumnCache::default();
+    let mut sharing: HashMap<&str, usize> = HashMap::new();
+    all.iter().for_each(|found| *sharing.entry(found.identity()).or_default() += 1);
+    for found in &all {
+        let columns = columns.of(found, listing, reader)?;
+        found.add(builder, &columns, sharing.get(found.identity()).copied().unwrap_or(1));
     }
     Ok(())
 }
@@ -80,7 +85,8 @@ impl ColumnCache {
 }
 
 impl Found<'_> {
-    fn add(&self, builder: &mut Builder, columns: &Columns) {
+    /// Adds its series; the metric is made of `sharing` entries.
+    fn add(&self, builder: &mut Builder, columns: &Columns, sharing: usize) {
         let mut labels: Vec<Label> = Vec::new();
         for (label, value) in self.described.iter().flat_map(|described| &described.labels) {
             let taken: Vec<&str> = labels.iter().map(|(name, _)| &**name).collect();
@@ -119,6 +125,9 @@ impl Found<'_> {
                     None => rows.series(row_count),
                 };
                 let taken: Vec<&str> = labels.iter().map(|(name, _)| &**name).chain(rows.name()).collect();
+                // Histograms of both sides are of the same objects: each side has room for as many of them.
+                let share = builder.limit() / sharing.max(1);
+                let room = if columns.bins().is_some() { room.min(share) } else { room };
                 let most = room / series.max(1);
                 let (mut objects, mut left_out) =
                     objects(columns, column_count / width, &taken, most, || builder.look());

@@ -6,4 +6,5 @@ mod http;
 mod large;
 mod outside;
 mod restarts;
+mod rtt;
 mod sample;

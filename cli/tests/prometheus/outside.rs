@@ -40,7 +40,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn documentation(path: &str) -> PathBuf {
+pub fn documentation(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(path)
 }
 
@@ -65,6 +65,8 @@ fn rules_and_configuration_are_sound() {
     }
     for (words, file) in [
         (["check", "rules"], documentation("prometheus/alerts.yml")),
+        (["check", "rules"], documentation("prometheus/rtt-alerts.yml")),
+        (["test", "rules"], documentation("prometheus/rtt-alerts-test.yml")),
         (["check", "config"], documentation("prometheus/prometheus.yml")),
         (["test", "rules"], documentation("prometheus/alerts-test.yml")),
     ] {
