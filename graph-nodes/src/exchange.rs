@@ -383,11 +383,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
         #[test]
         fn frames_are_conserved_whatever_the_order(
             count in 2..5usize,
-            steps in proptest::collection::vec((0..5usize, 0..5usize, 0..300usize), 0..60),
+            steps in proptest::collection::vec((0..5usize, 0..5usize, 0..300usize), 0..if cfg!(miri) { 10 } else { 60 }),
         ) {
             let (mut workers, _) = workers(count, 512);
             let (mut given, mut taken) = (0, 0);

@@ -214,8 +214,9 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
         #[test]
-        fn it_is_a_queue(steps in proptest::collection::vec(0..4u8, 0..400)) {
+        fn it_is_a_queue(steps in proptest::collection::vec(0..4u8, 0..if cfg!(miri) { 100 } else { 400 })) {
             let (mut producer, mut consumer) = ring::<u32>(8);
             // As far as published and as far as pushed.
             let (mut queue, mut pushed, mut number) = (std::collections::VecDeque::new(), Vec::new(), 0);
