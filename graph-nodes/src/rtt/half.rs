@@ -6,7 +6,7 @@
 use super::Method;
 
 /// 28 bytes; two of them and the addresses' last words are one cache line.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Half {
     /// Newest TSval; of an echo flow, the newest request's sequence number.
@@ -18,13 +18,19 @@ pub(super) struct Half {
     pub(super) sent: u32,
     /// Highest acknowledgement number of the other direction; where nothing is acknowledged yet, the first sequence number seen.
     pub(super) acked: u32,
-    /// With [`RECOVERING`]: the acknowledgement number that ends it.
-    pub(super) recover: u32,
+    /// Least RTT of the answers to this direction, in units of [`Self::least_unit`]; all ones: none so far.
+    least: u32,
     time_high: u16,
     flags: u16,
 }
 
 const _: () = assert!(size_of::<Half>() == 28);
+
+impl Default for Half {
+    fn default() -> Half {
+        Half { tsval: 0, stamp: 0, time_low: 0, sent: 0, acked: 0, least: u32::MAX, time_high: 0, flags: 0 }
+    }
+}
 
 /// A packet has been seen: `sent` and `acked` mean something.
 pub(super) const SEEN: u16 = 1 << 0;
@@ -53,8 +59,6 @@ const DUPLICATES: u16 = 3 << DUPLICATES_SHIFT;
 pub(super) const FIN: u16 = 1 << 13;
 /// The receiver's window is closed: what is sent are probes.
 pub(super) const PROBING: u16 = 1 << 14;
-/// There has been a sample: the least RTT, in the cold part, means something.
-pub(super) const LEAST: u16 = 1 << 15;
 
 /// How an answer of the other direction relates to the stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +207,18 @@ impl Half {
         }
         self.set(SAMPLED);
         Answer::Sample(self.method(), age)
+    }
+
+    /// Binary logarithm of the least RTT's unit in ticks: the finest in which all up to `stale` have room. 10 s at 3 GHz: 8 ticks, 3 ns.
+    pub(super) fn least_unit(stale: u64) -> u32 {
+        (u64::BITS - stale.leading_zeros()).saturating_sub(u32::BITS)
+    }
+
+    /// Takes a sample into the least RTT, and returns the least, not above the sample.
+    #[inline(always)]
+    pub(super) fn least(&mut self, rtt: u64, unit: u32) -> u64 {
+        self.least = self.least.min((rtt >> unit) as u32);
+        u64::from(self.least) << unit
     }
 
     /// An acknowledgement that says nothing new while there is a hole.

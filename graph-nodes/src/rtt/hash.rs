@@ -105,10 +105,11 @@ impl Place {
     #[inline(always)]
     pub(super) fn of(observed: &Observed) -> Place {
         let (source, destination) = (u32::from(observed.source_port), u32::from(observed.destination_port));
-        let (low, high, ports) = match observed.direction() {
-            super::Direction::Forward => (observed.source, observed.destination, source << 16 | destination),
-            super::Direction::Backward => (observed.destination, observed.source, destination << 16 | source),
-        };
+        // Without a branch: which end is the lower one is as good as random.
+        let backward = observed.direction() as u128;
+        let crossed = (observed.source ^ observed.destination) & backward.wrapping_neg();
+        let ports = (source << 16 | destination).rotate_left(16 * backward as u32);
+        let (low, high) = (observed.source ^ crossed, observed.destination ^ crossed);
         Place { low, high, ports, echo: observed.is_echo(), ip6: observed.is_ip6() }
     }
 

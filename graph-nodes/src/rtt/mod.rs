@@ -79,7 +79,8 @@ pub enum Method {
 pub struct Sample {
     /// Ticks from the stamped packet's departure to the answer's arrival.
     pub rtt: u64,
-    /// The least of this flow's round trips in this direction so far, this one included.
+    /// The least of this flow's round trips in this direction so far, this one included; rounded down to units of at most 2⁻³¹ of
+    /// [`Settings::stale`] (4.7 ns of 10 s).
     pub least: u64,
     /// How it was measured.
     pub method: Method,

@@ -56,9 +56,11 @@ const _: () = assert!(size_of::<Observed>() == 64);
 const TIMESTAMPS: u8 = 1 << 0;
 const HOLE: u8 = 1 << 1;
 const FRAGMENT: u8 = 1 << 2;
-const BACKWARD: u8 = 1 << 3;
+const BACKWARD_SHIFT: u32 = 3;
+const BACKWARD: u8 = 1 << BACKWARD_SHIFT;
 const REQUEST: u8 = 1 << 4;
 const REPLY: u8 = 1 << 5;
+const IP6: u8 = 1 << 6;
 
 /// Upper bits of an IPv4-mapped address.
 const MAPPED: u128 = 0xffff << 32;
@@ -95,7 +97,7 @@ impl Observed {
     /// not the first piece of a fragmented datagram, or headers that are cut short or lie about their lengths.
     ///
     /// The bytes may end before the datagram does, as in a capture that keeps only headers: the payload's length is what the IP header says.
-    #[inline]
+    #[inline(always)]
     pub fn ip4(datagram: &[u8]) -> Option<Observed> {
         let ip = Ip4::new(datagram)?;
         let header = ip.header_length();
@@ -136,20 +138,24 @@ impl Observed {
             flags: 0,
             marks: if piece { FRAGMENT } else { 0 },
         };
+        if (source >> 32 ^ 0xffff) | (destination >> 32 ^ 0xffff) != 0 {
+            observed.marks |= IP6;
+        }
         match protocol {
             ip4::TCP => observed.read_tcp(body, rest)?,
             ip4::ICMP if !observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST, ECHO_REPLY)?,
             ICMP6 if observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST6, ECHO_REPLY6)?,
             _ => return None,
         }
-        if (observed.source, observed.source_port) > (observed.destination, observed.destination_port) {
-            observed.marks |= BACKWARD;
-        }
+        // Without a branch: which end is the lower one is as good as random.
+        let backward = (source > destination)
+            | ((source == destination) & (observed.source_port > observed.destination_port));
+        observed.marks |= u8::from(backward) << BACKWARD_SHIFT;
         Some(observed)
     }
 
     /// `rest` is the length of header and payload by the IP header, which `body` may fall short of.
-    #[inline]
+    #[inline(always)]
     fn read_tcp(&mut self, body: &[u8], rest: usize) -> Option<()> {
         let tcp = Tcp::new(body)?;
         let header = tcp.header_length();
@@ -166,32 +172,14 @@ impl Observed {
             (self.tsval, self.tsecr) = (value, echo);
             self.marks |= TIMESTAMPS;
         } else if !options.is_empty() {
-            self.read_options(options);
+            let (value, echo, marks) = read_options(options, self.acknowledgement);
+            (self.tsval, self.tsecr) = (value, echo);
+            self.marks |= marks;
         }
         Some(())
     }
 
-    fn read_options(&mut self, options: &[u8]) {
-        for option in tcp::options(options) {
-            match option {
-                TcpOption::Timestamps { value, echo } => {
-                    (self.tsval, self.tsecr) = (value, echo);
-                    self.marks |= TIMESTAMPS;
-                }
-                TcpOption::Sack(sack) => {
-                    let above = |(left, right): (u32, u32)| {
-                        left.wrapping_sub(self.acknowledgement) as i32 > 0
-                            && right.wrapping_sub(left) as i32 > 0
-                    };
-                    if sack.blocks().any(above) {
-                        self.marks |= HOLE;
-                    }
-                }
-            }
-        }
-    }
-
-    #[inline]
+    #[inline(always)]
     fn read_echo(&mut self, body: &[u8], request: u8, reply: u8) -> Option<()> {
         let &[kind, 0, _, _, id_high, id_low, sequence_high, sequence_low, ..] = body else { return None };
         self.marks |= match kind {
@@ -243,7 +231,7 @@ impl Observed {
     /// Addresses beyond IPv4's.
     #[inline(always)]
     pub(super) fn is_ip6(&self) -> bool {
-        (self.source >> 32 ^ 0xffff) | (self.destination >> 32 ^ 0xffff) != 0
+        self.marks & IP6 != 0
     }
 
     /// Which of its flow's two directions the packet travels in.
@@ -251,6 +239,28 @@ impl Observed {
     pub fn direction(&self) -> Direction {
         if self.marks & BACKWARD == 0 { Direction::Forward } else { Direction::Backward }
     }
+}
+
+/// TSval, TSecr, and marks, from options in any layout. By value, so that the facts of nearly every segment can stay in registers.
+fn read_options(options: &[u8], acknowledgement: u32) -> (u32, u32, u8) {
+    let (mut tsval, mut tsecr, mut marks) = (0, 0, 0);
+    for option in tcp::options(options) {
+        match option {
+            TcpOption::Timestamps { value, echo } => {
+                (tsval, tsecr) = (value, echo);
+                marks |= TIMESTAMPS;
+            }
+            TcpOption::Sack(sack) => {
+                let above = |(left, right): (u32, u32)| {
+                    left.wrapping_sub(acknowledgement) as i32 > 0 && right.wrapping_sub(left) as i32 > 0
+                };
+                if sack.blocks().any(above) {
+                    marks |= HOLE;
+                }
+            }
+        }
+    }
+    (tsval, tsecr, marks)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(super) fn out_of_order(
             half.open_hole();
         }
         half.sent = end;
-        recover(half);
+        recover(half, &mut cold.recover[direction]);
         return Order::Ahead;
     }
     if observed.payload == 1
@@ -95,14 +95,14 @@ pub(super) fn out_of_order(
         half.sent = end;
     }
     half.cancel_sequence();
-    recover(half);
+    recover(half, &mut cold.recover[direction]);
     order
 }
 
-/// Nothing is stamped by sequence numbers until all that was sent up to now is acknowledged.
-pub(super) fn recover(half: &mut Half) {
+/// Nothing is stamped by sequence numbers until all that was sent up to now is acknowledged; `until` keeps how far that is.
+pub(super) fn recover(half: &mut Half, until: &mut u32) {
     if before(half.acked, half.sent) {
-        half.recover = half.sent;
+        *until = half.sent;
         half.set(RECOVERING);
     }
 }

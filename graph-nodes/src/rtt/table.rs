@@ -1,12 +1,12 @@
-//! The flow table: fixed memory, eight flows a bucket, 128 bytes a flow with everything.
+//! The flow table: fixed memory, eight flows a bucket, 124 bytes a flow with everything.
 //!
 //! ```text
-//!  one bucket, 1024 bytes
-//!  ├─ tags 8×16 bit ─┬─ seen 8×16 bit ─┬─ ports 8×32 bit ─┤  one cache line: who is here, and how stale
-//!  ├─ flow 0: two halves, last words of both addresses ───┤  one cache line each: all that a packet of IPv4 needs
-//!  ├─ …                                                   ┤
-//!  ├─ cold 0 … cold 7: 56 bytes each ─────────────────────┤  upper words of IPv6, least RTT, holes
+//!  heads  ├─ tags 8×16 bit ─┬─ seen 8×16 bit ─┬─ ports 8×32 bit ─┤  a cache line a bucket: who is here, and how stale
+//!  flows  ├─ two halves, last words of both addresses ───────────┤  a cache line a flow: all that a packet of IPv4 needs
+//!  colds  ├─ upper words of IPv6, holes: 52 bytes ───────────────┤
 //! ```
+//! Three arrays, not one of buckets: what every packet reads lies together, in few pages, and spreads over all sets of the cache.
+//!
 //! A packet touches two lines: its bucket's first, and its flow's. Both can be asked for ahead ([`FlowTable::prefetch`], [`FlowTable::prefetch_flow`]).
 //!
 //! **Who stays.** Each flow has a class, which says how long it may be silent and who may push it out of a full bucket. Places of flows that
@@ -57,58 +57,51 @@ pub(super) struct Flow {
 #[repr(C)]
 pub(super) struct Cold {
     upper_words: [[u32; 3]; 2],
-    least_low: [u32; 2],
+    /// By direction, with [`RECOVERING`](super::half::RECOVERING): the acknowledgement number that ends it.
+    pub(super) recover: [u32; 2],
     /// The bytes never seen, by direction: first, and behind the last.
     pub(super) hole: [[u32; 2]; 2],
-    least_high: [u16; 2],
     /// When the hole opened, in units of 1/8 of the staleness clock's.
     pub(super) opened: [u16; 2],
 }
 
-impl Cold {
-    /// Takes a sample into the least RTT of a direction, `first` if there has been none, and returns the least.
-    pub(super) fn least(&mut self, direction: usize, rtt: u64, first: bool) -> u64 {
-        let least = u64::from(self.least_high[direction]) << 32 | u64::from(self.least_low[direction]);
-        if !first && least <= rtt {
-            return least;
-        }
-        (self.least_high[direction], self.least_low[direction]) = ((rtt >> 32) as u16, rtt as u32);
-        rtt
-    }
-}
-
+/// Who is in a bucket.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(64))]
-struct Bucket {
+struct Head {
     tags: [u16; WAYS],
     seen: [u16; WAYS],
     ports: [u32; WAYS],
-    flows: [Flow; WAYS],
-    cold: [Cold; WAYS],
 }
 
-const _: () = assert!(size_of::<Bucket>() == 1024 && size_of::<Flow>() == 64);
+const _: () = assert!(size_of::<Head>() == 64 && size_of::<Flow>() == 64);
 
 /// Bytes of table a flow, everything included.
-pub const FLOW_BYTES: usize = size_of::<Bucket>() / WAYS;
+pub const FLOW_BYTES: usize = size_of::<Head>() / WAYS + size_of::<Flow>() + size_of::<Cold>();
 
-impl Bucket {
+impl Head {
     /// The ways whose tag is `tag`, a bit each.
     #[inline(always)]
     fn matches(&self, tag: u16) -> u32 {
-        let mut matches = 0;
-        for (way, &there) in self.tags.iter().enumerate() {
-            matches |= u32::from(there == tag) << way;
-        }
-        matches
+        lanes::equal(&self.tags, tag)
     }
+}
 
+/// One bucket of the three arrays.
+struct Bucket<'a> {
+    head: &'a mut Head,
+    flows: &'a mut [Flow; WAYS],
+    colds: &'a mut [Cold; WAYS],
+}
+
+impl Bucket<'_> {
     #[inline(always)]
     fn is(&self, way: usize, place: &Place) -> bool {
         let way = way % WAYS;
-        self.ports[way] == place.ports
+        self.head.ports[way] == place.ports
             && self.flows[way].words == place.words()
-            && (self.tags[way] & hash::TAG_IP6 == 0 || self.cold[way].upper_words == place.upper_words())
+            && (self.head.tags[way] & hash::TAG_IP6 == 0
+                || self.colds[way].upper_words == place.upper_words())
     }
 }
 
@@ -181,7 +174,9 @@ fn class(seen: u16) -> Class {
 
 /// See the module.
 pub(super) struct FlowTable {
-    buckets: Vec<Bucket>,
+    heads: Vec<Head>,
+    flows: Vec<[Flow; WAYS]>,
+    colds: Vec<[Cold; WAYS]>,
     /// Number of buckets, a power of two, less one.
     mask: u32,
     /// The staleness clock's unit is 2 to this many ticks.
@@ -218,7 +213,9 @@ impl FlowTable {
         let timeouts =
             [settings.unconfirmed, settings.established, settings.closing, settings.echo].map(units);
         FlowTable {
-            buckets: memory::filled(buckets),
+            heads: memory::filled(buckets),
+            flows: memory::filled(buckets),
+            colds: memory::filled(buckets),
             mask: buckets as u32 - 1,
             unit,
             timeouts,
@@ -238,7 +235,7 @@ impl FlowTable {
 
     /// Flows that there is room for.
     pub(super) fn capacity(&self) -> usize {
-        self.buckets.len() * WAYS
+        self.heads.len() * WAYS
     }
 
     #[inline(always)]
@@ -254,19 +251,29 @@ impl FlowTable {
     /// Asks for the bucket's line.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
-        if let Some(bucket) = self.buckets.get(self.index(hash)) {
-            prefetch(&bucket.tags);
+        if let Some(head) = self.heads.get(self.index(hash)) {
+            prefetch(head);
         }
     }
 
     /// Asks for the flow's line; reads the bucket's.
     #[inline(always)]
     pub(super) fn prefetch_flow(&self, hash: u64) {
-        if let Some(bucket) = self.buckets.get(self.index(hash)) {
-            let matches = bucket.matches(hash::tag(hash));
+        let index = self.index(hash);
+        if let (Some(head), Some(flows)) = (self.heads.get(index), self.flows.get(index)) {
+            let matches = head.matches(hash::tag(hash));
             // No match: any line will do, a wrong one does no harm.
-            prefetch(&bucket.flows[matches.trailing_zeros() as usize % WAYS]);
+            prefetch(&flows[matches.trailing_zeros() as usize % WAYS]);
         }
+    }
+
+    #[inline(always)]
+    fn bucket(&mut self, index: usize) -> Option<Bucket<'_>> {
+        Some(Bucket {
+            head: self.heads.get_mut(index)?,
+            flows: self.flows.get_mut(index)?,
+            colds: self.colds.get_mut(index)?,
+        })
     }
 
     /// The flow, if it is here; a flow that is past its time ends now.
@@ -274,14 +281,15 @@ impl FlowTable {
     pub(super) fn find(&mut self, hash: u64, place: &Place, now: u64) -> Option<Slot> {
         let index = self.index(hash);
         let units = self.units(now);
-        let bucket = self.buckets.get_mut(index)?;
-        let mut matches = bucket.matches(hash::tag(hash));
+        let timeouts = self.timeouts;
+        let bucket = self.bucket(index)?;
+        let mut matches = bucket.head.matches(hash::tag(hash));
         while matches != 0 {
             let way = matches.trailing_zeros() as usize % WAYS;
             if bucket.is(way, place) {
-                let seen = &mut bucket.seen[way];
-                if units.wrapping_sub(*seen) & SEEN_MASK > self.timeouts[class(*seen) as usize] {
-                    bucket.tags[way] = 0;
+                let seen = &mut bucket.head.seen[way];
+                if units.wrapping_sub(*seen) & SEEN_MASK > timeouts[class(*seen) as usize] {
+                    bucket.head.tags[way] = 0;
                     self.counters.ended += 1;
                     return None;
                 }
@@ -297,20 +305,21 @@ impl FlowTable {
     pub(super) fn make(&mut self, hash: u64, place: &Place, now: u64) -> Option<Slot> {
         let index = self.index(hash);
         let units = self.units(now);
-        let bucket = self.buckets.get_mut(index)?;
+        let (timeouts, protected) = (self.timeouts, self.protected);
+        let head = self.heads.get(index)?;
         let mut victim = None;
         let mut best = 0;
         for way in 0..WAYS {
-            let (tag, seen) = (bucket.tags[way], bucket.seen[way]);
+            let (tag, seen) = (head.tags[way], head.seen[way]);
             let silent = units.wrapping_sub(seen) & SEEN_MASK;
             // Free before past its time before not established before established; within each, the stalest.
             let rank = if tag == 0 {
                 4
-            } else if silent > self.timeouts[class(seen) as usize] {
+            } else if silent > timeouts[class(seen) as usize] {
                 3
             } else if class(seen) != Class::Established {
                 2
-            } else if silent > self.protected {
+            } else if silent > protected {
                 1
             } else {
                 continue;
@@ -338,12 +347,13 @@ impl FlowTable {
         }
         self.counters.created += 1;
         let class = if hash::tag(hash) & hash::TAG_ECHO != 0 { Class::Echo } else { Class::Unconfirmed };
-        bucket.tags[way] = hash::tag(hash);
-        bucket.seen[way] = (class as u16) << CLASS_SHIFT | units;
-        bucket.ports[way] = place.ports;
+        let bucket = self.bucket(index)?;
+        bucket.head.tags[way] = hash::tag(hash);
+        bucket.head.seen[way] = (class as u16) << CLASS_SHIFT | units;
+        bucket.head.ports[way] = place.ports;
         bucket.flows[way] = Flow { words: place.words(), ..Flow::default() };
         if hash::tag(hash) & hash::TAG_IP6 != 0 {
-            bucket.cold[way].upper_words = place.upper_words();
+            bucket.colds[way].upper_words = place.upper_words();
         }
         Some(Slot::new(index, way))
     }
@@ -352,11 +362,10 @@ impl FlowTable {
     #[inline(always)]
     pub(super) fn entry(&mut self, slot: Slot) -> Option<Entry<'_>> {
         let (bucket, way) = slot.parts();
-        let bucket = self.buckets.get_mut(bucket)?;
         Some(Entry {
-            flow: &mut bucket.flows[way],
-            cold: &mut bucket.cold[way],
-            seen: &mut bucket.seen[way],
+            flow: &mut self.flows.get_mut(bucket)?[way],
+            cold: &mut self.colds.get_mut(bucket)?[way],
+            seen: &mut self.heads.get_mut(bucket)?.seen[way],
             counters: &mut self.counters,
         })
     }
@@ -365,10 +374,10 @@ impl FlowTable {
     #[inline]
     pub(super) fn still(&mut self, slot: Slot, place: &Place) -> Option<&mut Flow> {
         let (bucket, way) = slot.parts();
-        let bucket = self.buckets.get_mut(bucket)?;
+        let bucket = self.bucket(bucket)?;
         let kind = hash::TAG_OCCUPIED | place.kind_bits();
         let kinds = hash::TAG_OCCUPIED | hash::TAG_ECHO | hash::TAG_IP6;
-        if bucket.tags[way] & kinds != kind || !bucket.is(way, place) {
+        if bucket.head.tags[way] & kinds != kind || !bucket.is(way, place) {
             return None;
         }
         Some(&mut bucket.flows[way])
@@ -387,18 +396,18 @@ impl FlowTable {
         let units = self.units(now);
         for _ in 0..MOST_SLICES {
             let first = self.hand as usize;
-            let last = (first + SLICE as usize).min(self.buckets.len());
-            for bucket in self.buckets.get_mut(first..last).unwrap_or_default() {
+            let last = (first + SLICE as usize).min(self.heads.len());
+            for head in self.heads.get_mut(first..last).unwrap_or_default() {
                 for way in 0..WAYS {
-                    let seen = bucket.seen[way];
+                    let seen = head.seen[way];
                     let silent = units.wrapping_sub(seen) & SEEN_MASK;
-                    if bucket.tags[way] != 0 && silent > self.timeouts[class(seen) as usize] {
-                        bucket.tags[way] = 0;
+                    if head.tags[way] != 0 && silent > self.timeouts[class(seen) as usize] {
+                        head.tags[way] = 0;
                         self.counters.ended += 1;
                     }
                 }
             }
-            self.hand = if last == self.buckets.len() { 0 } else { last as u32 };
+            self.hand = if last == self.heads.len() { 0 } else { last as u32 };
             self.slice_due = self.slice_due.saturating_add(self.slice_ticks);
             if now < self.slice_due {
                 return;
@@ -415,17 +424,44 @@ impl FlowTable {
     }
 }
 
-/// The only unsafe code of the measurement: advice about memory that nothing has been written to yet.
+/// Eight comparisons at once. Unsafe only in name: what SSE2 offers is part of x86-64.
+mod lanes {
+    use super::WAYS;
+
+    /// A bit for each lane that is `value`.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn equal(lanes: &[u16; WAYS], value: u16) -> u32 {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi16, _mm_movemask_epi8, _mm_packs_epi16, _mm_set_epi16, _mm_set1_epi16,
+        };
+        let [a, b, c, d, e, f, g, h] = lanes.map(u16::cast_signed);
+        // SAFETY: no memory is touched, and every x86-64 has SSE2.
+        unsafe {
+            let equal =
+                _mm_cmpeq_epi16(_mm_set_epi16(h, g, f, e, d, c, b, a), _mm_set1_epi16(value.cast_signed()));
+            _mm_movemask_epi8(_mm_packs_epi16(equal, equal)).cast_unsigned() & 0xff
+        }
+    }
+
+    /// A bit for each lane that is `value`.
+    #[cfg(not(target_arch = "x86_64"))]
+    #[inline(always)]
+    pub(super) fn equal(lanes: &[u16; WAYS], value: u16) -> u32 {
+        lanes.iter().rev().fold(0, |bits, &lane| bits << 1 | u32::from(lane == value))
+    }
+}
+
+/// The only other unsafe code of the measurement: advice about memory that nothing has been written to yet.
 mod memory {
-    use super::Bucket;
     use rustix::mm::{Advice, madvise};
 
     /// The x86-64 huge page.
     const HUGE_PAGE: usize = 2 << 20;
 
-    /// So many empty buckets; in huge pages where the kernel has them, so that a packet of a random flow does not miss the TLB twice.
-    pub(super) fn filled(buckets: usize) -> Vec<Bucket> {
-        let mut memory = Vec::with_capacity(buckets);
+    /// So many empty values; in huge pages where the kernel has them, so that a packet of a random flow does not miss the TLB twice.
+    pub(super) fn filled<T: Clone + Default>(number: usize) -> Vec<T> {
+        let mut memory: Vec<T> = Vec::with_capacity(number);
         let room = memory.spare_capacity_mut();
         let bytes = size_of_val(room);
         let start = room.as_mut_ptr().cast::<u8>();
@@ -438,7 +474,7 @@ mod memory {
             // they hold. For speed alone: a kernel that does not know it still gives the memory.
             let _ = unsafe { madvise(start.add(offset).cast(), length, Advice::LinuxHugepage) };
         }
-        memory.resize(buckets, Bucket::default());
+        memory.resize(number, T::default());
         memory
     }
 }

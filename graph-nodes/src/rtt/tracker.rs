@@ -2,7 +2,7 @@
 
 use super::{
     Counters, Direction, FlowHash, Method, Sample, Settings, Sink,
-    half::{Answer, FIN, HOLE, Half, LEAST, OUTSTANDING, PROBING, RECOVERING, SEEN, SETTLING, TOLD, TSVAL},
+    half::{Answer, FIN, HOLE, Half, OUTSTANDING, PROBING, RECOVERING, SEEN, SETTLING, TOLD, TSVAL},
     hash::Place,
     observed::{Kind, Observed},
     sequence::{self, Order, before},
@@ -64,6 +64,8 @@ pub struct Tracker {
     hash: FlowHash,
     /// The least retransmission timeout, in the table's fine units.
     timeout: u16,
+    /// See [`Half::least_unit`].
+    least_unit: u32,
 }
 
 impl std::fmt::Debug for Tracker {
@@ -80,7 +82,7 @@ impl Tracker {
     pub fn new(settings: Settings, hash: FlowHash) -> Tracker {
         let table = FlowTable::new(&settings);
         let timeout = table.fine_units(settings.hz / LEAST_TIMEOUTS_A_SECOND).max(1);
-        Tracker { table, settings, hash, timeout }
+        Tracker { table, settings, hash, timeout, least_unit: Half::least_unit(settings.stale) }
     }
 
     /// Flows that there is room for; each takes [`FLOW_BYTES`](super::FLOW_BYTES).
@@ -137,6 +139,7 @@ impl Tracker {
             fine,
             timeout: self.timeout,
             unbroken,
+            least_unit: self.least_unit,
             flow: slot.number(),
             sink,
         };
@@ -194,6 +197,7 @@ struct Arrival<'a, S> {
     fine: u16,
     timeout: u16,
     unbroken: u64,
+    least_unit: u32,
     flow: u32,
     sink: &'a mut S,
 }
@@ -206,6 +210,15 @@ impl<S: Sink> Arrival<'_, S> {
         match self.observed.direction() {
             Direction::Forward => (forward, backward, self.entry.cold),
             Direction::Backward => (backward, forward, self.entry.cold),
+        }
+    }
+
+    /// The direction that the packet does not travel in.
+    #[inline(always)]
+    fn theirs(&self) -> Direction {
+        match self.observed.direction() {
+            Direction::Forward => Direction::Backward,
+            Direction::Backward => Direction::Forward,
         }
     }
 
@@ -272,12 +285,14 @@ impl<S: Sink> Arrival<'_, S> {
             self.answers();
         }
         let acknowledgement = observed.acknowledgement;
-        let (_, that, _) = self.parts();
+        let theirs = self.theirs();
+        let (_, that, cold) = self.parts();
+        let recover = &mut cold.recover[theirs as usize];
         let advance = acknowledgement.wrapping_sub(that.acked) as i32;
         if advance > 0 {
             if that.has(SEEN) && !before(that.sent, acknowledgement) {
                 that.acked = acknowledgement;
-                if that.has(RECOVERING) && !before(acknowledgement, that.recover) {
+                if that.has(RECOVERING) && !before(acknowledgement, *recover) {
                     that.clear(RECOVERING | HOLE);
                 }
             }
@@ -286,7 +301,7 @@ impl<S: Sink> Arrival<'_, S> {
         }
         if observed.reports_hole() {
             that.set(TOLD);
-            sequence::recover(that);
+            sequence::recover(that, recover);
         }
         that.put(PROBING, observed.window == 0);
     }
@@ -322,14 +337,10 @@ impl<S: Sink> Arrival<'_, S> {
     /// The other direction's stamp has its answer.
     fn sample(&mut self) {
         let (now, stale, flow) = (self.now, self.settings.stale, self.flow);
-        let direction = match self.observed.direction() {
-            Direction::Forward => Direction::Backward,
-            Direction::Backward => Direction::Forward,
-        };
-        let (_, that, cold) = self.parts();
+        let (direction, unit) = (self.theirs(), self.least_unit);
+        let (_, that, _) = self.parts();
         let Answer::Sample(method, rtt) = that.answer(now, stale) else { return };
-        let least = cold.least(direction as usize, rtt, !that.has(LEAST));
-        that.set(LEAST);
+        let least = that.least(rtt, unit);
         self.sink.sample(Sample { rtt, least, method, direction, flow });
     }
 

@@ -184,5 +184,5 @@ fn nothing_is_allocated_whatever_comes() {
     }
     assert_eq!(ALLOCATIONS.get() - before, 0);
     assert!(samples > 100, "{samples}");
-    assert_eq!(tracker.capacity() * FLOW_BYTES, 64 * 128);
+    assert!(tracker.capacity() * FLOW_BYTES <= 64 * 128);
 }
