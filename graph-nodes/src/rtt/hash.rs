@@ -8,12 +8,12 @@ use super::observed::Observed;
 ///
 /// ```text
 ///  63        48 47          32 31                    0
-///  ├─ worker ───┼─ tag ────────┼─ bucket ─────────────┤
+///  ├─ not used ─┼─ tag ────────┼─ bucket ─────────────┤
 /// ```
 /// The tag's upper bits are not hash but kind: `1`, echo, IPv6; so that one comparison of sixteen bits finds an occupied place of the right kind.
 ///
-/// Folded multiplication (the idea of wyhash) with secret words: a sender who can't see buckets or workers can't find addresses and ports that meet
-/// in one of them. All workers of a process share one hash, so that what hands packets to workers and what looks their flows up agree.
+/// Folded multiplication (the idea of wyhash) with secret words: a sender who can't see buckets can't find addresses and ports that meet in one of
+/// them. Which worker a flow belongs to is not decided here but by [`flow_hash`](crate::flow_hash), under other keys.
 #[derive(Clone, Copy)]
 pub struct FlowHash([u64; 5]);
 
@@ -63,12 +63,6 @@ impl FlowHash {
         let hash = fold(hash ^ u64::from(place.ports) ^ kind << 32, secret[4]);
         let tag = u64::from(TAG_OCCUPIED | place.kind_bits() | (hash >> 32) as u16 & TAG_HASH);
         hash & !(0xffff << 32) | tag << 32
-    }
-
-    /// Which of `workers` owns the flow with this hash.
-    #[inline(always)]
-    pub fn worker(hash: u64, workers: usize) -> usize {
-        ((hash >> 48) as usize * workers) >> 16
     }
 }
 

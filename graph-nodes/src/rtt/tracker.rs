@@ -78,7 +78,7 @@ impl std::fmt::Debug for Tracker {
 }
 
 impl Tracker {
-    /// A tracker with an empty table. Workers that hand packets to one another use the same `hash`.
+    /// A tracker with an empty table.
     pub fn new(settings: Settings, hash: FlowHash) -> Tracker {
         let table = FlowTable::new(&settings);
         let timeout = table.fine_units(settings.hz / LEAST_TIMEOUTS_A_SECOND).max(1);
@@ -95,7 +95,7 @@ impl Tracker {
         self.table.counters
     }
 
-    /// The hash of the packet's flow, for the functions below and [`FlowHash::worker`].
+    /// The hash of the packet's flow, for the functions below.
     #[inline(always)]
     pub fn hash(&self, observed: &Observed) -> u64 {
         self.hash.of(observed)
