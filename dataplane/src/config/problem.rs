@@ -41,12 +41,12 @@ pub struct Place {
 
 impl Problem {
     /// A problem of the file as a whole.
-    pub(super) fn of_file(path: &Path, what: String, fix: String) -> Problem {
+    pub(crate) fn of_file(path: &Path, what: String, fix: String) -> Problem {
         Problem { path: path.to_owned(), place: None, what, fix }
     }
 
     /// A problem of `span`, which counts bytes of `text`.
-    pub(super) fn at(path: &Path, text: &str, span: Range<usize>, what: String, fix: String) -> Problem {
+    pub(crate) fn at(path: &Path, text: &str, span: Range<usize>, what: String, fix: String) -> Problem {
         Problem { path: path.to_owned(), place: Some(Place::new(text, span)), what, fix }
     }
 

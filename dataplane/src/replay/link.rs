@@ -1,0 +1,149 @@
+//! What packets begin with, by the type of the link that they were captured on, and the way from there to their IP header.
+
+/// A type of link, as <https://www.tcpdump.org/linktypes.html> numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkType(pub u32);
+
+impl LinkType {
+    /// BSD loopback: an address family in the capturing host's byte order.
+    pub const NULL: LinkType = LinkType(0);
+    /// Ethernet.
+    pub const ETHERNET: LinkType = LinkType(1);
+    /// An IP header at once, 4 or 6. BSDs write their own numbers for it, 12 and 14.
+    pub const RAW: LinkType = LinkType(101);
+    /// OpenBSD loopback: an address family in network byte order.
+    pub const LOOP: LinkType = LinkType(108);
+    /// Linux cooked, as of `tcpdump -i any`.
+    pub const LINUX_SLL: LinkType = LinkType(113);
+    /// An IPv4 header at once.
+    pub const IPV4: LinkType = LinkType(228);
+    /// An IPv6 header at once.
+    pub const IPV6: LinkType = LinkType(229);
+    /// Linux cooked, the newer form.
+    pub const LINUX_SLL2: LinkType = LinkType(276);
+}
+
+/// EtherTypes (IANA, IEEE 802 numbers).
+const IP4: u16 = 0x0800;
+const IP6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const SERVICE_VLAN: u16 = 0x88a8;
+/// QinQ before it was a standard.
+const OLD_SERVICE_VLAN: u16 = 0x9100;
+const PPPOE_SESSION: u16 = 0x8864;
+/// PPP protocol numbers (IANA).
+const PPP_IP4: u16 = 0x0021;
+const PPP_IP6: u16 = 0x0057;
+/// Tags that are stepped over. Two are QinQ; more than four are nobody's network.
+const TAGS: usize = 4;
+
+/// What a packet is found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// An IP packet, from this byte on.
+    Ip(usize),
+    /// Something else.
+    Other,
+    /// Nobody knows: the link's type is not one of those above.
+    Unknown,
+}
+
+/// Finds the IP header in a packet.
+#[inline]
+pub fn contents(link: LinkType, bytes: &[u8]) -> Contents {
+    match link {
+        LinkType::ETHERNET => from_type(bytes, 12),
+        LinkType::RAW | LinkType(12 | 14) | LinkType::IPV4 | LinkType::IPV6 => Contents::Ip(0),
+        // The families of IPv6 differ between systems; the version in the IP header does not.
+        LinkType::NULL | LinkType::LOOP => Contents::Ip(4),
+        LinkType::LINUX_SLL => from_type(bytes, 14),
+        LinkType::LINUX_SLL2 => match number(bytes, 0) {
+            Some(protocol) => walk(bytes, protocol, 20),
+            None => Contents::Other,
+        },
+        _ => Contents::Unknown,
+    }
+}
+
+/// From the EtherType at `at` on.
+#[inline]
+fn from_type(bytes: &[u8], at: usize) -> Contents {
+    match number(bytes, at) {
+        Some(IP4 | IP6) => Contents::Ip(at + 2),
+        Some(ether_type) => walk(bytes, ether_type, at + 2),
+        None => Contents::Other,
+    }
+}
+
+/// From the first byte after an EtherType on.
+fn walk(bytes: &[u8], mut ether_type: u16, mut at: usize) -> Contents {
+    for _ in 0..=TAGS {
+        match ether_type {
+            IP4 | IP6 => return Contents::Ip(at),
+            VLAN | SERVICE_VLAN | OLD_SERVICE_VLAN => {
+                let Some(next) = number(bytes, at + 2) else { return Contents::Other };
+                (ether_type, at) = (next, at + 4);
+            }
+            // RFC 2516: version and type, code, session and length come before the PPP protocol.
+            PPPOE_SESSION => {
+                return match number(bytes, at + 6) {
+                    Some(PPP_IP4 | PPP_IP6) => Contents::Ip(at + 8),
+                    _ => Contents::Other,
+                };
+            }
+            _ => return Contents::Other,
+        }
+    }
+    Contents::Other
+}
+
+#[inline]
+fn number(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ethernet(rest: &[u8]) -> Contents {
+        contents(LinkType::ETHERNET, &[&[0; 12], rest].concat())
+    }
+
+    #[test]
+    fn tags_and_sessions_are_stepped_over() {
+        assert_eq!(ethernet(&[0x08, 0, 0x45]), Contents::Ip(14));
+        assert_eq!(ethernet(&[0x86, 0xdd, 0x60]), Contents::Ip(14));
+        assert_eq!(ethernet(&[0x81, 0, 0, 5, 0x08, 0, 0x45]), Contents::Ip(18));
+        assert_eq!(ethernet(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 0x86, 0xdd]), Contents::Ip(22));
+        let session = [0x88, 0x64, 0x11, 0, 0, 1, 0, 40];
+        assert_eq!(ethernet(&[&session[..], &[0, 0x21, 0x45]].concat()), Contents::Ip(22));
+        assert_eq!(ethernet(&[&[0x81, 0, 0, 7], &session[..], &[0, 0x57]].concat()), Contents::Ip(26));
+        // LCP is PPP, but no IP.
+        assert_eq!(ethernet(&[&session[..], &[0xc0, 0x21]].concat()), Contents::Other);
+        assert_eq!(ethernet(&[0x81, 0].repeat(40)), Contents::Other);
+        assert_eq!(ethernet(&[0x08, 0x06]), Contents::Other);
+    }
+
+    #[test]
+    fn headers_that_are_cut_off_are_no_ip() {
+        let whole =
+            [&[0; 12][..], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 0x88, 0x64, 0x11, 0, 0, 1, 0, 40]].concat();
+        for length in 0..=whole.len() {
+            assert_eq!(contents(LinkType::ETHERNET, &whole[..length]), Contents::Other);
+        }
+    }
+
+    #[test]
+    fn links_without_ethernet() {
+        let cooked = [&[0; 14][..], &[0x08, 0, 0x45]].concat();
+        assert_eq!(contents(LinkType::LINUX_SLL, &cooked), Contents::Ip(16));
+        let tagged = [&[0; 14][..], &[0x81, 0, 0, 5, 0x08, 0, 0x45]].concat();
+        assert_eq!(contents(LinkType::LINUX_SLL, &tagged), Contents::Ip(20));
+        let newer = [&[0x08, 0][..], &[0; 18], &[0x45]].concat();
+        assert_eq!(contents(LinkType::LINUX_SLL2, &newer), Contents::Ip(20));
+        assert_eq!(contents(LinkType::LOOP, &[0, 0, 0, 2, 0x45]), Contents::Ip(4));
+        assert_eq!(contents(LinkType::RAW, &[0x60]), Contents::Ip(0));
+        assert_eq!(contents(LinkType(105), &[0; 100]), Contents::Unknown);
+    }
+}
