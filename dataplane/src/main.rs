@@ -1,17 +1,19 @@
-//! The command line of weir: `run`, `check`, `reload`, `trace`; man pages and completions for packagers.
+//! The command line of weir: `run`, `check`, `reload`, `trace`, `replay`; man pages and completions for packagers.
 
 use std::{
     io::{IsTerminal, Write},
     num::NonZeroU16,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, builder::RangedU64ValueParser};
 use weir::{
     appliance::{Appliance, Signal},
     config::{self, CONTROL_SOCKET, Config},
     control::Client,
+    replay::{self, Form},
     trace_text::Transcript,
 };
 use weir_manual::{Completions, Pages};
@@ -98,10 +100,61 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Measure the round-trip times in captures, offline and without root
+    #[command(after_help = "\
+Examples:
+  weir replay office.pcap                            round-trip times by network
+  weir replay --prefixes customers.txt *.pcapng.gz   by customer, beyond each side
+  weir replay --format pping office.pcap             a line for every sample
+  tcpdump -r office.pcap -w - port 443 | weir replay --format json -")]
+    Replay(ReplayArguments),
     #[command(after_help = COMPLETIONS)]
     Completions(Completions),
     #[command(after_help = PAGES)]
     Man(Pages),
+}
+
+/// What `weir replay` is asked for.
+#[derive(clap::Args)]
+struct ReplayArguments {
+    /// pcap or pcapng, plain or under gzip; `-` is the standard input. Several are merged by time
+    #[arg(required = true, value_name = "CAPTURE")]
+    captures: Vec<PathBuf>,
+    /// What to print: a summary, or a line for each sample
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Output::Table)]
+    format: Output,
+    /// Customers: a file of `PREFIX NAME` lines. Without it the table is by network
+    #[arg(long, value_name = "FILE")]
+    prefixes: Option<PathBuf>,
+    /// At most one sample for each flow and direction in this time: 100ms, 2s, 500us; 0 for every one
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    interval: Duration,
+    /// Measure SYN and SYN-ACK too
+    #[arg(long)]
+    handshakes: bool,
+    /// Flows that are followed at the same time
+    #[arg(long, value_name = "N", default_value_t = replay::FLOWS, value_parser = flows())]
+    flows: usize,
+}
+
+fn flows() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=replay::MOST_FLOWS as u64)
+}
+
+/// What `weir replay` prints.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Output {
+    /// A line for each customer or network
+    Table,
+    /// Nichols' pping: time, round trip, least one, flow
+    Pping,
+    /// Nichols' pping with -m: seconds, and bytes that had passed
+    #[value(name = "pping-m")]
+    PpingMachine,
+    /// epping's ppviz, with its clock's every digit
+    Ppviz,
+    /// epping's JSON, an object a line
+    Json,
 }
 
 fn main() -> ExitCode {
@@ -110,6 +163,7 @@ fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Reload { socket } => reload(&socket),
         Command::Trace { socket, count, node, json } => trace(&socket, count, node, json),
+        Command::Replay(arguments) => replay_captures(arguments),
         Command::Completions(completions) => {
             completions.run(Arguments::command(), &mut std::io::stdout()).map_err(anyhow::Error::from)
         }
@@ -216,4 +270,36 @@ fn trace(socket: &Path, count: NonZeroU16, node: Option<String>, json: bool) -> 
         )?;
     }
     Ok(())
+}
+
+fn replay_captures(arguments: ReplayArguments) -> anyhow::Result<()> {
+    let form = match arguments.format {
+        Output::Table => None,
+        Output::Pping => Some(Form::Pping),
+        Output::PpingMachine => Some(Form::PpingMachine),
+        Output::Ppviz => Some(Form::Ppviz),
+        Output::Json => Some(Form::Json),
+    };
+    let options = replay::Options {
+        captures: arguments.captures,
+        form,
+        prefixes: arguments.prefixes,
+        interval: arguments.interval,
+        handshakes: arguments.handshakes,
+        flows: arguments.flows,
+    };
+    let end = match replay::run(&options, &mut std::io::stdout().lock()) {
+        // Whoever reads the lines, `head` perhaps, has had enough.
+        Err(replay::Refusal::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            return Ok(());
+        }
+        end => end?,
+    };
+    for note in &end.notes {
+        writeln!(std::io::stderr(), "weir: {note}")?;
+    }
+    match end.faults.len() {
+        0 => Ok(()),
+        _ => Err(anyhow::anyhow!("{}", replay::listed(&end.faults))),
+    }
 }

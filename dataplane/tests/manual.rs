@@ -15,7 +15,7 @@ fn every_command_has_a_page_without_a_mistake() {
     let mut pages: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|page| page.unwrap().path()).collect();
     pages.sort();
     let names: Vec<_> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap()).collect();
-    let commands = ["check", "completions", "man", "reload", "run", "trace"];
+    let commands = ["check", "completions", "man", "reload", "replay", "run", "trace"];
     assert_eq!(
         names,
         [commands.map(|it| format!("weir-{it}.1")).as_slice(), &["weir.1".to_owned()]].concat()

@@ -112,3 +112,86 @@ impl Pcapng {
 fn ordered(word: u32, big_endian: bool) -> [u8; 4] {
     if big_endian { word.to_be_bytes() } else { word.to_le_bytes() }
 }
+
+/// One end of a TCP connection.
+#[derive(Clone, Copy)]
+pub struct End {
+    pub address: std::net::IpAddr,
+    pub port: u16,
+}
+
+/// A TCP segment.
+#[derive(Clone, Copy)]
+pub struct Segment {
+    pub from: End,
+    pub to: End,
+    pub flags: u8,
+    pub sequence: u32,
+    pub acknowledgement: u32,
+    /// TSval and TSecr.
+    pub timestamps: Option<(u32, u32)>,
+    pub payload: usize,
+}
+
+pub const SYN: u8 = 2;
+pub const ACK: u8 = 16;
+
+impl Segment {
+    /// The frame that carries it over Ethernet.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut tcp = [self.from.port.to_be_bytes(), self.to.port.to_be_bytes()].concat();
+        tcp.extend(self.sequence.to_be_bytes());
+        tcp.extend(self.acknowledgement.to_be_bytes());
+        let offset = if self.timestamps.is_some() { 0x80 } else { 0x50 };
+        tcp.extend([offset, self.flags, 0x20, 0, 0, 0, 0, 0]);
+        if let Some((value, echo)) = self.timestamps {
+            tcp.extend([1, 1, 8, 10]);
+            tcp.extend(value.to_be_bytes());
+            tcp.extend(echo.to_be_bytes());
+        }
+        tcp.resize(tcp.len() + self.payload, b'x');
+        ethernet(self.from.address, self.to.address, 6, &tcp)
+    }
+}
+
+/// An ICMP echo request or reply, over Ethernet.
+pub fn echo(
+    from: std::net::IpAddr,
+    to: std::net::IpAddr,
+    reply: bool,
+    identifier: u16,
+    sequence: u16,
+) -> Vec<u8> {
+    let (protocol, kind) = match (from, reply) {
+        (std::net::IpAddr::V4(_), false) => (1, 8),
+        (std::net::IpAddr::V4(_), true) => (1, 0),
+        (_, false) => (58, 128),
+        (_, true) => (58, 129),
+    };
+    let body = [&[kind, 0, 0, 0][..], &identifier.to_be_bytes(), &sequence.to_be_bytes(), &[0; 48]].concat();
+    ethernet(from, to, protocol, &body)
+}
+
+fn ethernet(from: std::net::IpAddr, to: std::net::IpAddr, protocol: u8, body: &[u8]) -> Vec<u8> {
+    use std::net::IpAddr::{V4, V6};
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    match (from, to) {
+        (V4(from), V4(to)) => {
+            frame.extend([8, 0, 0x45, 0]);
+            frame.extend((20 + body.len() as u16).to_be_bytes());
+            frame.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        (V6(from), V6(to)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend((body.len() as u16).to_be_bytes());
+            frame.extend([protocol, 64]);
+            frame.extend(from.octets());
+            frame.extend(to.octets());
+        }
+        _ => panic!("one IPv4 and one IPv6 address"),
+    }
+    frame.extend(body);
+    frame
+}

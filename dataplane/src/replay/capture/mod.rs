@@ -2,7 +2,7 @@
 //!
 //! Both formats are read in one pass, from anything that can be read, so a capture may be larger than memory or come down a pipe. A capture
 //! is outside input: whatever its bytes, reading it ends with packets or with a [`Fault`] that names the place, and no length in it makes
-//! the reader take more memory than [`MOST`].
+//! the reader take more memory than 16 MiB.
 
 mod pcap;
 mod pcapng;
@@ -70,6 +70,12 @@ pub enum Fault {
         /// The capture's name.
         capture: String,
     },
+    /// There is nothing in it, not even a header.
+    #[error("{capture}: empty; a capture has a header even before its first packet")]
+    Empty {
+        /// The capture's name.
+        capture: String,
+    },
 }
 
 /// What a format's reader can stumble upon; [`Capture`] adds the place.
@@ -78,6 +84,7 @@ enum Stumble {
     Read(io::Error),
     Damaged(String),
     Unknown,
+    Empty,
 }
 
 impl From<io::Error> for Stumble {
@@ -151,6 +158,9 @@ impl Capture {
                 let packed = std::mem::replace(&mut window, Window::new(Box::new(io::empty())));
                 window = Window::new(Box::new(MultiGzDecoder::new(BufReader::new(packed.into_reader()))));
             }
+            if !window.holds(1)? {
+                return Err(Stumble::Empty);
+            }
             match pcap::Layout::begin(&mut window)? {
                 Some(layout) => Ok(Format::Pcap(layout)),
                 None => pcapng::Section::begin(&mut window).map(Format::Pcapng),
@@ -194,6 +204,7 @@ fn fault(stumble: Stumble, name: &str, offset: u64, of: &'static str) -> Fault {
         Stumble::Read(source) => Fault::Read { capture, offset, of, source },
         Stumble::Damaged(what) => Fault::Damaged { capture, offset, of, what },
         Stumble::Unknown => Fault::Unknown { capture },
+        Stumble::Empty => Fault::Empty { capture },
     }
 }
 

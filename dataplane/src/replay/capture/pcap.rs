@@ -9,6 +9,8 @@ use super::{Found, LinkType, Stumble, whole, window::Window};
 
 /// Bytes of the file's header.
 const FILE_HEADER: usize = 24;
+/// What the header begins with: microseconds, nanoseconds, and the variant of old Red Hat kernels (pcap-savefile(5), sf-pcap.c).
+const MAGICS: [u32; 3] = [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34];
 /// The type of the link is in the lower bits; above are the length of the frame check sequence, and flags (pcap-savefile(5)).
 const LINK_MASK: u32 = 0x03ff_ffff;
 /// Bytes of a packet that may have been captured: libpcap writes no more (`MAXIMUM_SNAPLEN`, pcap-int.h). Taking more would only put off the
@@ -32,7 +34,15 @@ impl Layout {
     /// Reads the file's header; `None` if it is not of this format.
     pub(super) fn begin(window: &mut Window) -> Result<Option<Layout>, Stumble> {
         if !window.holds(FILE_HEADER)? {
-            return Ok(None);
+            let there = window.bytes();
+            let ours = there.first_chunk().is_some_and(|magic| {
+                [u32::from_le_bytes(*magic), u32::from_be_bytes(*magic)]
+                    .iter()
+                    .any(|magic| MAGICS.contains(magic))
+            });
+            let ends =
+                || format!("the capture ends after {} of its header's {FILE_HEADER} bytes", there.len());
+            return if ours { Err(Stumble::Damaged(ends())) } else { Ok(None) };
         }
         let Ok((_, file)) = parse_pcap_header(window.bytes()) else { return Ok(None) };
         let big_endian = file.is_bigendian();

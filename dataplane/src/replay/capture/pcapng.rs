@@ -16,6 +16,8 @@ const FRAME: usize = 12;
 const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Bytes of an enhanced packet block before its packet.
 const BEFORE_PACKET: usize = 28;
+/// Interfaces of a section: no host has more, and a capture of nothing else must not fill the memory.
+const INTERFACES: usize = 1 << 16;
 /// The same in the obsolete packet block, which has as many but splits one field in two.
 const PACKET_BLOCK: u32 = 2;
 
@@ -34,7 +36,11 @@ struct Interface {
 impl Section {
     /// Sees that a section begins here.
     pub(super) fn begin(window: &mut Window) -> Result<Section, Stumble> {
-        if !window.holds(FRAME)? || big_endian(window.bytes()).is_none() {
+        if !window.holds(FRAME)? && word(window.bytes(), 0, false) == SHB_MAGIC {
+            let there = window.bytes().len();
+            return Err(Stumble::Damaged(format!("the capture ends after {there} bytes of its first block")));
+        }
+        if big_endian(window.bytes()).is_none() {
             return Err(Stumble::Unknown);
         }
         Ok(Section { big_endian: false, interfaces: Vec::new() })
@@ -48,6 +54,11 @@ impl Section {
                 SHB_MAGIC => self.interfaces.clear(),
                 IDB_MAGIC => {
                     let interface = self.interface(window.bytes())?;
+                    if self.interfaces.len() == INTERFACES {
+                        return Err(Stumble::Damaged(format!(
+                            "a section with more than {INTERFACES} interfaces"
+                        )));
+                    }
                     self.interfaces.push(interface);
                 }
                 EPB_MAGIC | PACKET_BLOCK => return self.packet(window.bytes(), block_type, size).map(Some),

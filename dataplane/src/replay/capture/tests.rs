@@ -4,11 +4,7 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 
 use super::*;
-
-#[path = "../../../tests/captures/mod.rs"]
-mod captures;
-
-use captures::{Pcap, Pcapng};
+use crate::replay::captures::{Pcap, Pcapng};
 
 /// 2021-06-11, and a number of nanoseconds.
 const TIME: u64 = 1_623_420_121_244_545_678;
@@ -185,13 +181,51 @@ fn damage_is_named_with_its_place() {
 
 #[test]
 fn what_is_no_capture_is_refused() {
-    for bytes in [&b""[..], b"\n", b"#!/bin/sh\necho not a capture at all\n", &gzip(b"text"), &gzip(b"")] {
+    for bytes in [&b""[..], &gzip(b"")] {
+        assert!(read(bytes).1.unwrap().starts_with("it: empty; "));
+    }
+    for bytes in [&b"\n"[..], b"#!/bin/sh\necho not a capture at all\n", &gzip(b"text")] {
         let (packets, fault) = read(bytes);
         assert_eq!(packets, []);
         assert!(fault.unwrap().starts_with("it: neither pcap nor pcapng"));
     }
     let missing = Capture::open(Path::new("/nowhere/it.pcap"), Arc::default()).err().unwrap().to_string();
     assert!(missing.starts_with("/nowhere/it.pcap: can't be opened: "), "{missing}");
+}
+
+#[test]
+fn headers_that_are_cut_short_are_damage() {
+    for big_endian in [false, true] {
+        let mut newer = Pcapng::default();
+        newer.section(big_endian);
+        let wholes =
+            [Pcap::new(1, big_endian, false).bytes, Pcap::new(1, big_endian, true).bytes, newer.bytes];
+        for whole in wholes {
+            for length in 4..whole.len() {
+                let fault = read(&whole[..length]).1.unwrap();
+                assert!(
+                    fault.starts_with(&format!("it: damaged at byte 0: the capture ends after {length} ")),
+                    "{fault}"
+                );
+            }
+            assert_eq!(read(&whole), (vec![], None));
+        }
+    }
+}
+
+#[test]
+fn interfaces_do_not_fill_the_memory() {
+    let mut capture = Pcapng::default();
+    capture.section(false);
+    let before = capture.bytes.len();
+    capture.interface(1, None, None);
+    let interface = capture.bytes.split_off(before);
+    capture.bytes.extend(interface.repeat(1 << 16));
+    let at = capture.bytes.len();
+    assert_eq!(read(&capture.bytes), (vec![], None));
+    capture.bytes.extend(interface);
+    let expected = format!("it: damaged at byte {at}: a section with more than 65536 interfaces");
+    assert_eq!(read(&capture.bytes).1, Some(expected));
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub(super) fn ppviz(line: &Line, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "{time} {rtt} {least} {}", Flow(line))
 }
 
-/// An object of epping's members, in its order; how the sample was measured is added at the end.
+/// An object of epping's members, in its order; how the sample was measured, and the customers if any are named, are added at the end.
 #[derive(Serialize)]
 struct Object<'l> {
     timestamp: u64,
@@ -31,21 +31,25 @@ struct Object<'l> {
     /// A capture has one point, through which packets neither come in nor go out.
     match_on_egress: bool,
     method: &'l str,
+    #[serde(flatten)]
+    customers: Option<Customers<'l>>,
+}
+
+/// As `weirstat rtt` calls them.
+#[derive(Serialize)]
+struct Customers<'l> {
+    customer_lan: Option<&'l str>,
+    customer_wan: Option<&'l str>,
 }
 
 pub(super) fn json(line: &Line, out: &mut impl io::Write) -> io::Result<()> {
-    let protocol = match line.protocol {
-        1 => "ICMP",
-        58 => "ICMPv6",
-        _ => "TCP",
-    };
     let object = Object {
         timestamp: line.time,
         src_ip: line.source.0,
         src_port: line.source.1,
         dest_ip: line.destination.0,
         dest_port: line.destination.1,
-        protocol,
+        protocol: line.protocol,
         rtt: line.rtt,
         min_rtt: line.least,
         sent_packets: line.passed.sent_packets,
@@ -54,6 +58,10 @@ pub(super) fn json(line: &Line, out: &mut impl io::Write) -> io::Result<()> {
         rec_bytes: line.passed.received_bytes,
         match_on_egress: false,
         method: line.method,
+        customers: line
+            .customers
+            .as_ref()
+            .map(|[lan, wan]| Customers { customer_lan: lan.as_deref(), customer_wan: wan.as_deref() }),
     };
     serde_json::to_writer(&mut *out, &object)?;
     out.write_all(b"\n")
@@ -69,6 +77,19 @@ mod tests {
         assert_eq!(
             text(|out| ppviz(&line(), out)),
             "1623420121.244545678 0.005977708 0.005441848 10.11.1.1:443+10.11.1.2:59572\n"
+        );
+    }
+
+    #[test]
+    fn json_names_customers() {
+        let mut line = line();
+        line.customers = Some([Some("née \"1\"".into()), None]);
+        let text = text(|out| json(&line, out));
+        assert!(
+            text.ends_with(
+                "\"method\":\"timestamp\",\"customer_lan\":\"née \\\"1\\\"\",\"customer_wan\":null}\n"
+            ),
+            "{text}"
         );
     }
 

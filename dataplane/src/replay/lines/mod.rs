@@ -3,12 +3,12 @@
 mod epping;
 mod nichols;
 
-use std::{fmt, io, net::IpAddr};
+use std::{fmt, io, net::IpAddr, rc::Rc};
 
 use chrono::{DateTime, Local, TimeZone};
 
 /// A sample, and what the forms say besides.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Line {
     /// When the reply passed, in nanoseconds since 1970.
     pub time: u64,
@@ -20,12 +20,14 @@ pub struct Line {
     pub source: (IpAddr, u16),
     /// Where the reply goes.
     pub destination: (IpAddr, u16),
-    /// IP protocol number.
-    pub protocol: u8,
+    /// Its name.
+    pub protocol: &'static str,
     /// How it was measured.
     pub method: &'static str,
     /// What had passed by then.
     pub passed: Passed,
+    /// The customer beyond whose side it is and the one beyond whose other side, if customers are named.
+    pub customers: Option<[Option<Rc<str>>; 2]>,
 }
 
 /// What has passed of a flow. *Measured* is the direction that the round trip began with, *replies* is the other one.
@@ -53,7 +55,7 @@ pub enum Form {
     /// Nichols' pping, for people.
     Pping,
     /// Nichols' pping with `-m`.
-    Machine,
+    PpingMachine,
     /// epping's ppviz.
     Ppviz,
     /// epping's JSON, an object a line.
@@ -61,16 +63,16 @@ pub enum Form {
 }
 
 impl Form {
-    /// Whether lines of this form say what has [passed](Line::passed).
+    /// Whether lines of this form say what has passed.
     pub fn says_what_passed(self) -> bool {
-        matches!(self, Form::Machine | Form::Json)
+        matches!(self, Form::PpingMachine | Form::Json)
     }
 
     /// Writes a line.
     pub fn write(self, line: &Line, out: &mut impl io::Write) -> io::Result<()> {
         match self {
             Form::Pping => nichols::people(line, &Local, out),
-            Form::Machine => nichols::machine(line, out),
+            Form::PpingMachine => nichols::machine(line, out),
             Form::Ppviz => epping::ppviz(line, out),
             Form::Json => epping::json(line, out),
         }
@@ -117,7 +119,7 @@ mod tests {
             least: 5_441_848,
             source: ([10, 11, 1, 1].into(), 443),
             destination: ([10, 11, 1, 2].into(), 59572),
-            protocol: 6,
+            protocol: "TCP",
             method: "timestamp",
             passed: Passed {
                 stamped: 2_304,
@@ -128,6 +130,7 @@ mod tests {
                 received_packets: 9,
                 received_bytes: 37,
             },
+            customers: None,
         }
     }
 
