@@ -75,6 +75,12 @@ impl Half {
         self.flags & flags != 0
     }
 
+    /// Of the flags in `mask`, exactly `flags` are set.
+    #[inline(always)]
+    pub(super) fn are(&self, mask: u16, flags: u16) -> bool {
+        self.flags & mask == flags
+    }
+
     #[inline(always)]
     pub(super) fn set(&mut self, flags: u16) {
         self.flags |= flags;

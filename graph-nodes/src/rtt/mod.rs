@@ -40,6 +40,7 @@ mod observed;
 mod sequence;
 mod table;
 mod tracker;
+mod usual;
 
 use std::time::Duration;
 

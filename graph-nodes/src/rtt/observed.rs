@@ -3,7 +3,7 @@
 use super::Direction;
 use crate::wire::{
     ip4::{self, Ip4},
-    tcp::{self, Tcp, TcpOption},
+    tcp::{self, Tcp, TcpOption, flags},
 };
 
 /// What a packet is to the measurement.
@@ -226,6 +226,15 @@ impl Observed {
     #[inline(always)]
     pub fn is_fragment(&self) -> bool {
         self.marks & FRAGMENT != 0
+    }
+
+    /// A TCP segment with timestamps, and nothing that is rare: no fragment, no hole, ACK without SYN, FIN or RST, an open window.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        const RARE: u8 = flags::SYN | flags::FIN | flags::RST;
+        (self.marks & !(BACKWARD | IP6) == TIMESTAMPS)
+            & (self.flags & (RARE | flags::ACK) == flags::ACK)
+            & (self.window != 0)
     }
 
     /// Addresses beyond IPv4's.

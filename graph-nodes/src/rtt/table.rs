@@ -21,6 +21,7 @@ use super::{
     Counters, Settings,
     half::Half,
     hash::{self, Place},
+    observed::Observed,
 };
 use crate::fib::prefetch;
 
@@ -63,6 +64,14 @@ pub(super) struct Cold {
     pub(super) hole: [[u32; 2]; 2],
     /// When the hole opened, in units of 1/8 of the staleness clock's.
     pub(super) opened: [u16; 2],
+}
+
+impl Cold {
+    /// The upper words are those of the packet's flow. A call: few packets are of IPv6, and the others shall not carry its registers.
+    #[inline(never)]
+    fn is_of(&self, observed: &Observed) -> bool {
+        self.upper_words == Place::of(observed).upper_words()
+    }
 }
 
 /// Who is in a bucket.
@@ -172,6 +181,16 @@ fn class(seen: u16) -> Class {
     }
 }
 
+/// What [`FlowTable::likely`] has found.
+pub(super) struct Likely<'a> {
+    pub(super) halves: &'a mut [Half; 2],
+    pub(super) slot: Slot,
+    pub(super) class: Class,
+    /// What is to be written to `seen` for the packet.
+    pub(super) seen_now: u16,
+    pub(super) seen: &'a mut u16,
+}
+
 /// See the module.
 pub(super) struct FlowTable {
     heads: Vec<Head>,
@@ -183,6 +202,8 @@ pub(super) struct FlowTable {
     unit: u32,
     /// Longest silence of each class, in units.
     timeouts: [u16; 4],
+    /// The shortest of them.
+    brief: u16,
     /// Silence after which an established flow may be pushed out, in units.
     protected: u16,
     /// Next bucket to age.
@@ -219,6 +240,7 @@ impl FlowTable {
             mask: buckets as u32 - 1,
             unit,
             timeouts,
+            brief: timeouts.into_iter().min().unwrap_or_default(),
             protected: units(settings.stale) + 1,
             hand: 0,
             slice_ticks: ((ROUND << unit) / (buckets as u64).div_ceil(SLICE)).max(1),
@@ -299,6 +321,34 @@ impl FlowTable {
             matches &= matches - 1;
         }
         None
+    }
+
+    /// The flow, if it is at the first place with its tag, and has not been silent for long: nearly always, if it is here at all. Nothing changes.
+    #[inline(always)]
+    pub(super) fn likely(&mut self, hash: u64, observed: &Observed, now: u64) -> Option<Likely<'_>> {
+        let index = self.index(hash);
+        let units = self.units(now);
+        let brief = self.brief;
+        let bucket = self.bucket(index)?;
+        let matches = bucket.head.matches(hash::tag(hash));
+        let way = matches.trailing_zeros() as usize % WAYS;
+        let place = Place::of(observed);
+        let (flow, seen) = (&mut bucket.flows[way], &mut bucket.head.seen[way]);
+        let silent = units.wrapping_sub(*seen) & SEEN_MASK;
+        let same = (matches != 0)
+            & (bucket.head.ports[way] == place.ports)
+            & (flow.words == place.words())
+            & (silent <= brief);
+        if !same || observed.is_ip6() && !bucket.colds[way].is_of(observed) {
+            return None;
+        }
+        Some(Likely {
+            halves: &mut flow.halves,
+            slot: Slot::new(index, way),
+            class: class(*seen),
+            seen_now: *seen & !SEEN_MASK | units,
+            seen,
+        })
     }
 
     /// Makes the flow, which is not here; `None` if nobody may be pushed out for it.

@@ -22,7 +22,7 @@ impl Ticket {
     pub const NONE: Ticket = Ticket(0);
 
     #[inline(always)]
-    fn new(slot: Slot, kept: bool) -> Ticket {
+    pub(super) fn new(slot: Slot, kept: bool) -> Ticket {
         Ticket(slot.number() | FLOW | if kept { KEPT } else { 0 })
     }
 
@@ -55,17 +55,15 @@ impl Ticket {
 const LEAST_TIMEOUTS_A_SECOND: u64 = 5;
 
 /// A TSval that is that far behind the newest, in ticks of the sender, is not late but from another clock.
-const OTHER_CLOCK: i32 = 1 << 16;
+pub(super) const OTHER_CLOCK: i32 = 1 << 16;
 
 /// Measures all flows of one worker. No allocation after [`Tracker::new`], and bounded work a packet, whatever packets say.
 pub struct Tracker {
-    table: FlowTable,
-    settings: Settings,
+    pub(super) table: FlowTable,
+    pub(super) settings: Settings,
     hash: FlowHash,
     /// The least retransmission timeout, in the table's fine units.
     timeout: u16,
-    /// See [`Half::least_unit`].
-    least_unit: u32,
 }
 
 impl std::fmt::Debug for Tracker {
@@ -82,7 +80,7 @@ impl Tracker {
     pub fn new(settings: Settings, hash: FlowHash) -> Tracker {
         let table = FlowTable::new(&settings);
         let timeout = table.fine_units(settings.hz / LEAST_TIMEOUTS_A_SECOND).max(1);
-        Tracker { table, settings, hash, timeout, least_unit: Half::least_unit(settings.stale) }
+        Tracker { table, settings, hash, timeout }
     }
 
     /// Flows that there is room for; each takes [`FLOW_BYTES`](super::FLOW_BYTES).
@@ -119,6 +117,21 @@ impl Tracker {
     /// no wrong one.)
     #[inline]
     pub fn arrive(&mut self, observed: &Observed, hash: u64, now: u64, sink: &mut impl Sink) -> Ticket {
+        match self.usual(observed, hash, now, sink) {
+            Some(ticket) => ticket,
+            None => self.unusual(observed, hash, now, sink),
+        }
+    }
+
+    /// [`Self::arrive`] of any packet.
+    #[inline(never)]
+    pub(super) fn unusual(
+        &mut self,
+        observed: &Observed,
+        hash: u64,
+        now: u64,
+        sink: &mut impl Sink,
+    ) -> Ticket {
         let place = Place::of(observed);
         let slot = match self.table.find(hash, &place, now) {
             Some(slot) => slot,
@@ -139,8 +152,7 @@ impl Tracker {
             fine,
             timeout: self.timeout,
             unbroken,
-            least_unit: self.least_unit,
-            flow: slot.number(),
+            slot,
             sink,
         };
         let kept = match observed.kind() {
@@ -188,6 +200,23 @@ fn begins_flow(observed: &Observed) -> bool {
     }
 }
 
+impl Settings {
+    /// The stamp of `half`, which is `direction` of the flow at `slot`, has its answer.
+    #[inline(never)]
+    pub(super) fn sample(
+        &self,
+        half: &mut Half,
+        direction: Direction,
+        slot: Slot,
+        now: u64,
+        sink: &mut impl Sink,
+    ) {
+        let Answer::Sample(method, rtt) = half.answer(now, self.stale) else { return };
+        let least = half.least(rtt, Half::least_unit(self.stale));
+        sink.sample(Sample { rtt, least, method, direction, flow: slot.number() });
+    }
+}
+
 /// One packet with its flow.
 struct Arrival<'a, S> {
     observed: &'a Observed,
@@ -197,8 +226,7 @@ struct Arrival<'a, S> {
     fine: u16,
     timeout: u16,
     unbroken: u64,
-    least_unit: u32,
-    flow: u32,
+    slot: Slot,
     sink: &'a mut S,
 }
 
@@ -336,12 +364,13 @@ impl<S: Sink> Arrival<'_, S> {
 
     /// The other direction's stamp has its answer.
     fn sample(&mut self) {
-        let (now, stale, flow) = (self.now, self.settings.stale, self.flow);
-        let (direction, unit) = (self.theirs(), self.least_unit);
-        let (_, that, _) = self.parts();
-        let Answer::Sample(method, rtt) = that.answer(now, stale) else { return };
-        let least = that.least(rtt, unit);
-        self.sink.sample(Sample { rtt, least, method, direction, flow });
+        let (now, settings, slot, theirs) = (self.now, self.settings, self.slot, self.theirs());
+        let [forward, backward] = &mut self.entry.flow.halves;
+        let that = match theirs {
+            Direction::Forward => forward,
+            Direction::Backward => backward,
+        };
+        settings.sample(that, theirs, slot, now, self.sink);
     }
 
     #[inline(never)]
