@@ -237,7 +237,8 @@ fn the_table_by_customer_and_by_network() {
     let output = lab.run(&["--prefixes", wrong.to_str().unwrap()], &[&capture], &[]);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
-    assert!(errors.contains("wrong.txt:1:1: ") && errors.contains("write 10.0.0.0/24"), "{errors}");
+    assert_eq!(errors.matches("wrong.txt:1:1: ").count(), 1, "{errors}");
+    assert_eq!(errors.matches("write 10.0.0.0/24").count(), 1, "{errors}");
 }
 
 #[test]
@@ -317,6 +318,18 @@ fn damage_ends_with_an_error_and_what_came_before() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("text: neither pcap nor pcapng"), "{errors}");
     assert!(errors.contains("missing.pcap: can't be opened"), "{errors}");
+}
+
+#[test]
+fn output_that_can_not_be_written_is_an_error() {
+    let lab = Lab::new();
+    let capture = lab.file("it.pcap", &pcap(&connection(client(), server(), true)));
+    let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
+    weir.arg("replay").arg(&capture).stdout(std::fs::File::create("/dev/full").unwrap());
+    let output = weir.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors, "weir: can't print: No space left on device (os error 28)\n");
 }
 
 #[test]

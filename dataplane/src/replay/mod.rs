@@ -73,13 +73,13 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The prefixes are not all right.
-    #[error("{0}")]
+    #[error(transparent)]
     Prefixes(#[from] Problems),
     /// Captures that can't be read at all.
     #[error("{}", listed(.0))]
     Captures(Vec<Fault>),
     /// Nowhere to print to.
-    #[error("can't print: {0}")]
+    #[error("can't print")]
     Output(#[from] io::Error),
 }
 

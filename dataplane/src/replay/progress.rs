@@ -29,7 +29,7 @@ impl Progress {
             .collect();
         let (bar, style) = match sizes {
             Some(sizes) => {
-                (ProgressBar::new(sizes.iter().sum()), "{percent:>3}% {bar:20} {eta:>4} left, {wide_msg}")
+                (ProgressBar::new(sizes.iter().sum()), "{percent:>3}% {bar:10} {eta:>4} left, {wide_msg}")
             }
             // A pipe has no size.
             None => (ProgressBar::no_length(), "{spinner} {bytes}, {wide_msg}"),
