@@ -1,14 +1,17 @@
 //! A packet on its way through the graph: 32 bytes that own one frame.
 //!
 //! ```text
-//!  0        4      6    8           10   11     12      14     16      18     20         24            28         32
-//!  ├─frame──┼start─┼len─┼l3─┼flags──┼reason─────┼rx_port┼tx_port┼icmp──┼trace─┼adjacency─┼destination──┼word──────┤
+//!  0        4      6    8   9       10     12      14     16      18      20          24            28       32
+//!  ├─frame──┼start─┼len─┼l3─┼flags──┼trace─┼reason─┼icmp──┼rx_port┼tx_port┼─adjacency─┼─destination─┼──word──┤
+//!                                           └────down──────┘               └────up─────┴───ticket────┴arrived─┘
 //! ```
+//! The lower line: what the same bytes hold from `tcp-rtt-match` on ([`Passage`]), where a next hop, a reason and an ICMP error are needed no more.
+//!
 //! A `Packet` is moved, never copied or cloned: whoever holds it owns the frame's bytes, and whoever gives it up returns the
 //! frame to a [`FramePool`](crate::frames::FramePool) or to a port. What a node has read from the header once (destination,
 //! header offset) travels here, so that later nodes need not touch the frame again.
 
-use crate::adjacency::AdjacencyIndex;
+use crate::{adjacency::AdjacencyIndex, customers::Customer, rtt::Ticket};
 
 /// A port's index: its place in the configuration, the same in every worker and in the segment's `/if/names`.
 pub type PortIndex = u16;
@@ -43,6 +46,38 @@ pub struct IcmpError {
     pub word: u32,
 }
 
+/// What is known of a packet while it is inside, between `tcp-rtt-match` and `tcp-rtt-stamp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// Its place in the measurement of its flow.
+    pub(crate) ticket: Ticket,
+    /// When it came in.
+    pub(crate) arrived: Arrived,
+    /// The customer that it comes from.
+    pub(crate) up: Customer,
+    /// The customer that it goes to.
+    pub(crate) down: Customer,
+}
+
+/// A moment as 32 bits: 2⁸ ticks (some 0.1 µs) apart, so that it comes again after some minutes; nothing stays inside for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived(u32);
+
+impl Arrived {
+    const SHIFT: u32 = 8;
+
+    #[inline(always)]
+    pub(crate) fn at(ticks: u64) -> Arrived {
+        Arrived((ticks >> Self::SHIFT) as u32)
+    }
+
+    /// Ticks from then to `now`.
+    #[inline(always)]
+    pub(crate) fn until(self, now: u64) -> u64 {
+        u64::from(((now >> Self::SHIFT) as u32).wrapping_sub(self.0)) << Self::SHIFT
+    }
+}
+
 /// One packet: a frame, where the packet lies in it, and what the graph knows about it.
 #[derive(Debug)]
 #[repr(C, align(32))]
@@ -55,15 +90,15 @@ pub struct Packet {
     pub l3: u8,
     /// See [`flags`].
     pub flags: u8,
+    /// Number of this packet in the running trace, 0 = not traced.
+    pub(crate) trace: u16,
     pub(crate) reason: ReasonIndex,
+    icmp: u16,
     /// The port that the packet came in on.
     pub rx_port: PortIndex,
     /// The port that it is to leave by; valid from `ip4-rewrite` on.
     pub tx_port: PortIndex,
-    icmp: u16,
-    /// Number of this packet in the running trace, 0 = not traced.
-    pub(crate) trace: u16,
-    /// The next hop; valid from `ip4-lookup` on.
+    /// The next hop; valid from `ip4-lookup` on, until the packet has a [`Passage`].
     pub adjacency: AdjacencyIndex,
     /// IPv4 destination address, host order; valid from `ip4-input` on.
     pub destination: u32,
@@ -160,6 +195,27 @@ impl Packet {
         IcmpError { kind, code, word: self.word }
     }
 
+    /// Notes what `tcp-rtt-match` knows, in the place of what led the packet there.
+    #[inline(always)]
+    pub(crate) fn set_passage(&mut self, passage: Passage) {
+        let Passage { ticket, arrived, up, down } = passage;
+        self.adjacency = AdjacencyIndex::from_low_bits(up.word());
+        self.destination = ticket.word();
+        self.word = arrived.0;
+        (self.reason, self.icmp) = (ReasonIndex(down.word() as u16), (down.word() >> 16) as u16);
+    }
+
+    /// What [`Self::set_passage`] has noted.
+    #[inline(always)]
+    pub(crate) fn passage(&self) -> Passage {
+        Passage {
+            ticket: Ticket::from_word(self.destination),
+            arrived: Arrived(self.word),
+            up: Customer::from_word(self.adjacency.as_u32()),
+            down: Customer::from_word(u32::from(self.icmp) << 16 | u32::from(self.reason.0)),
+        }
+    }
+
     /// Takes on what a packet that this one was made from knows: header offset, marks, ports, next hop, destination, trace.
     pub(crate) fn inherit(&mut self, from: &Packet) {
         let Packet { frame, start, len, .. } = *self;
@@ -175,5 +231,37 @@ impl Packet {
     #[inline(always)]
     pub fn is_traced(&self) -> bool {
         self.trace != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passage_is_kept_whole_and_touches_nothing_that_is_still_needed() {
+        let mut packet = Packet::new(7, 256, 60, 3);
+        (packet.l3, packet.tx_port, packet.trace) = (14, 4, 9);
+        for column in [0, 1, 0x1_0000, 0x1_ffff] {
+            let passage = Passage {
+                ticket: Ticket::from_word(0xc000_1234),
+                arrived: Arrived::at(123_456_789_012),
+                up: Customer::of_column(column),
+                down: Customer::of_column(0x1_ffff - column),
+            };
+            packet.set_passage(passage);
+            assert_eq!(packet.passage(), passage);
+        }
+        assert_eq!((packet.frame(), packet.start(), packet.len(), packet.l3), (7, 256, 60, 14));
+        assert_eq!((packet.rx_port, packet.tx_port, packet.trace), (3, 4, 9));
+        std::mem::forget(packet);
+    }
+
+    #[test]
+    fn arrivals_survive_the_end_of_their_range() {
+        for now in [1 << 20, (1 << 40) - 1, u64::MAX] {
+            let arrived = Arrived::at(now);
+            assert!(arrived.until(now.wrapping_add(1_000_000)).abs_diff(1_000_000) <= 256);
+        }
     }
 }
