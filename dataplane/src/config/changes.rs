@@ -1,8 +1,10 @@
 //! What a reload may change while packets flow, and what needs a restart.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use super::{Config, ControlConfig, FibConfig, Idle, PortConfig, StatsConfig, WorkersConfig};
+use super::{Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, StatsConfig, WorkersConfig};
+use crate::prefixes::Named;
 
 /// A change that is made live.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +16,13 @@ pub enum Change {
         /// The policy from now on.
         new: Idle,
     },
+    /// What stands in the file that `rtt.prefixes` names, or which file that is.
+    Customers {
+        /// Prefixes until now.
+        old: usize,
+        /// The prefixes from now on.
+        new: Vec<Named>,
+    },
 }
 
 /// Keys that differ and cannot change while weir runs.
@@ -23,7 +32,7 @@ pub struct NeedsRestart(pub Vec<String>);
 /// What changes from `old` to `new`. All or nothing: where anything needs a restart, nothing may be changed.
 pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> {
     // Taken apart by name, so that a key that is added later must be decided upon here.
-    let Config { ports, workers, stats, control, fib } = old;
+    let Config { ports, workers, stats, control, fib, rtt } = old;
     let WorkersConfig { cores, idle } = workers;
     let StatsConfig { socket, group, size } = stats;
     let ControlConfig { socket: control_socket } = control;
@@ -42,11 +51,29 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
     fixed("stats.size", or_default(size.as_ref()), or_default(new.stats.size.as_ref()));
     fixed("control.socket", format!("{control_socket:?}"), format!("{:?}", new.control.socket));
     fixed("fib.routes", routes.to_string(), new.fib.routes.to_string());
+    let mut customers = None;
+    match (rtt, &new.rtt) {
+        (None, None) => {}
+        (Some(old), Some(new)) => {
+            // The file's path may change: what counts is what stands in it.
+            let RttConfig { interval, flows, handshakes, prefixes: _, customers: before } = old;
+            fixed("rtt.interval", format!("{interval:?}"), format!("{:?}", new.interval));
+            fixed("rtt.flows", flows.to_string(), new.flows.to_string());
+            fixed("rtt.handshakes", handshakes.to_string(), new.handshakes.to_string());
+            if *before != new.customers {
+                customers = Some(Change::Customers { old: before.len(), new: new.customers.clone() });
+            }
+        }
+        (old, new) => {
+            let presence = |it: bool| if it { "present" } else { "absent" }.to_owned();
+            fixed("the section [rtt]", presence(old.is_some()), presence(new.is_some()));
+        }
+    }
     if !restart.is_empty() {
         return Err(NeedsRestart(restart));
     }
-    let idle_changes = *idle != new.workers.idle;
-    Ok(idle_changes.then_some(Change::Idle { old: *idle, new: new.workers.idle }).into_iter().collect())
+    let idle = (*idle != new.workers.idle).then_some(Change::Idle { old: *idle, new: new.workers.idle });
+    Ok(idle.into_iter().chain(customers).collect())
 }
 
 fn devices(ports: &[PortConfig]) -> String {
@@ -60,8 +87,14 @@ fn or_default(value: Option<impl fmt::Debug>) -> String {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Change::Idle { old, new } = self;
-        write!(f, "workers.idle changed from \"{old}\" to \"{new}\"")
+        match self {
+            Change::Idle { old, new } => write!(f, "workers.idle changed from \"{old}\" to \"{new}\""),
+            Change::Customers { old, new } => {
+                let customers: HashSet<&str> = new.iter().map(|named| named.name.as_str()).collect();
+                let (prefixes, customers) = (new.len(), customers.len());
+                write!(f, "rtt.prefixes: {prefixes} prefixes of {customers} customers now, {old} prefixes before")
+            }
+        }
     }
 }
 
@@ -82,7 +115,44 @@ mod tests {
             stats: StatsConfig { socket: "/a".into(), group: None, size: None },
             control: ControlConfig { socket: "/b".into() },
             fib: FibConfig { routes: 1024 },
+            rtt: None,
         }
+    }
+
+    fn measured(names: &[&str]) -> Config {
+        let prefix = |(at, name): (usize, &&str)| Named {
+            prefix: (0xffff_0a00_0000 + at as u128, 128),
+            name: (*name).to_owned(),
+        };
+        let rtt = RttConfig {
+            interval: std::time::Duration::from_millis(100),
+            flows: 1024,
+            handshakes: false,
+            prefixes: Some("/p".into()),
+            customers: names.iter().enumerate().map(prefix).collect(),
+        };
+        Config { rtt: Some(rtt), ..config(Idle::Poll) }
+    }
+
+    #[test]
+    fn customers_change_live_and_all_else_of_the_measurement_does_not() {
+        let (old, new) = (measured(&["a"]), measured(&["a", "b", "b"]));
+        let changed = changes(&old, &new).unwrap();
+        let text: Vec<String> = changed.iter().map(Change::to_string).collect();
+        assert_eq!(text, ["rtt.prefixes: 3 prefixes of 2 customers now, 1 prefixes before"]);
+        let mut other = new.clone();
+        let rtt = other.rtt.as_mut().unwrap();
+        (rtt.interval, rtt.flows, rtt.handshakes) = (std::time::Duration::ZERO, 2048, true);
+        assert_eq!(
+            changes(&old, &other).unwrap_err().to_string(),
+            "rtt.interval changed from 100ms to 0ns: that needs a restart\n\
+             rtt.flows changed from 1024 to 2048: that needs a restart\n\
+             rtt.handshakes changed from false to true: that needs a restart"
+        );
+        assert_eq!(
+            changes(&config(Idle::Poll), &new).unwrap_err().to_string(),
+            "the section [rtt] changed from absent to present: that needs a restart"
+        );
     }
 
     #[test]
@@ -105,6 +175,7 @@ mod tests {
             stats: StatsConfig { socket: "/c".into(), group: Some("weir".into()), size: Some(1 << 30) },
             control: ControlConfig { socket: "/d".into() },
             fib: FibConfig { routes: 2048 },
+            rtt: None,
         };
         let refused = changes(&config(Idle::Adaptive), &new).unwrap_err();
         assert_eq!(

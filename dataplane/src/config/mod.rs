@@ -18,10 +18,13 @@ mod warnings;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use changes::{Change, NeedsRestart, changes};
 pub use problem::{Place, Problem, Problems};
 pub use warnings::warnings;
+
+use crate::prefixes::Named;
 
 /// Where the stats socket is unless the config says otherwise.
 pub const STATS_SOCKET: &str = "/run/weir/stats.sock";
@@ -44,6 +47,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// `[fib]`
     pub fib: FibConfig,
+    /// `[rtt]`; `None`: round-trip times are not measured.
+    pub rtt: Option<RttConfig>,
 }
 
 /// One `[[port]]`.
@@ -95,6 +100,21 @@ pub struct ControlConfig {
 pub struct FibConfig {
     /// Most IPv4 routes.
     pub routes: usize,
+}
+
+/// The measurement of round-trip times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RttConfig {
+    /// From a sample of a flow and direction to the next; 0: as many as there are.
+    pub interval: Duration,
+    /// Flows that a worker follows at the same time.
+    pub flows: usize,
+    /// Whether TCP's handshakes are samples too.
+    pub handshakes: bool,
+    /// The file of customers' prefixes, if there is one: an absolute path.
+    pub prefixes: Option<PathBuf>,
+    /// What stands in it.
+    pub customers: Vec<Named>,
 }
 
 impl Config {

@@ -13,6 +13,8 @@ use super::{
     StatsConfig, WorkersConfig,
 };
 
+mod rtt;
+
 /// Longest device name in bytes: `IFNAMSIZ` less the terminator (`linux/if.h`).
 const DEVICE_NAME: usize = 15;
 /// Longest socket path in bytes: `sun_path` less the terminator (`linux/un.h`).
@@ -44,7 +46,9 @@ const WORKERS: &Section = &Section { name: "workers", header: "[workers]", keys:
 const STATS: &Section = &Section { name: "stats", header: "[stats]", keys: &["socket", "group", "size"] };
 const CONTROL: &Section = &Section { name: "control", header: "[control]", keys: &["socket"] };
 const FIB: &Section = &Section { name: "fib", header: "[fib]", keys: &["routes"] };
-const SECTIONS: [&Section; 5] = [PORT, WORKERS, STATS, CONTROL, FIB];
+const RTT: &Section =
+    &Section { name: "rtt", header: "[rtt]", keys: &["interval", "prefixes", "flows", "handshakes"] };
+const SECTIONS: [&Section; 6] = [PORT, WORKERS, STATS, CONTROL, FIB, RTT];
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -55,6 +59,8 @@ struct Reader<'a> {
     /// The whole file was TOML. Otherwise keys and headers are missing from the table, so nothing is reported as missing or misplaced.
     complete: bool,
     problems: Vec<Problem>,
+    /// Those of files that the config names.
+    elsewhere: Vec<Problem>,
 }
 
 impl Machine {
@@ -78,7 +84,7 @@ pub(super) fn config(text: &str, path: &Path, machine: &Machine) -> Result<Confi
         let (what, fix) = syntax_problem(error.message(), text, &span);
         syntax.push(Problem::at(path, text, span, what, fix));
     }
-    let mut reader = Reader { path, text, machine, complete: syntax.is_empty(), problems: Vec::new() };
+    let mut reader = Reader { path, text, machine, complete: syntax.is_empty(), problems: Vec::new(), elsewhere: Vec::new() };
     let config = reader.config(&root);
     let mut problems = syntax;
     // A line that is not TOML was read as something else: what that would be wrong with is not worth a word.
@@ -86,6 +92,7 @@ pub(super) fn config(text: &str, path: &Path, machine: &Machine) -> Result<Confi
     problems.extend(reader.problems.into_iter().filter(|problem| !not_toml.contains(&problem.position().0)));
     problems.sort_by_key(Problem::position);
     problems.dedup();
+    problems.extend(reader.elsewhere);
     if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
 }
 
@@ -136,8 +143,9 @@ impl Reader<'_> {
             }
         }
         let routes = fib_table.and_then(|table| table.get("routes"));
-        let fib = FibConfig { routes: routes.and_then(|value| self.routes(value)).unwrap_or(DEFAULT_ROUTES) };
-        Config { ports, workers, stats, control, fib }
+        let fib = FibConfig { routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES) };
+        let rtt = self.section(tables, RTT).map(|table| self.rtt(table));
+        Config { ports, workers, stats, control, fib, rtt }
     }
 
     fn ports(&mut self, value: Option<&Value<'_>>) -> Vec<PortConfig> {
@@ -292,17 +300,17 @@ impl Reader<'_> {
         Some(bytes)
     }
 
-    fn routes(&mut self, value: &Value<'_>) -> Option<usize> {
-        let routes = integer(value).filter(|routes| ROUTES.contains(routes));
-        if routes.is_none() {
+    fn number(&mut self, value: &Value<'_>, key: &str, range: RangeInclusive<i64>) -> Option<usize> {
+        let number = integer(value).filter(|number| range.contains(number));
+        if number.is_none() {
             let what = match value.get_ref() {
-                DeValue::Integer(_) => "`routes` is out of range".to_owned(),
-                _ => wrong_type("`routes`", "a number", value),
+                DeValue::Integer(_) => format!("`{key}` is out of range"),
+                _ => wrong_type(&format!("`{key}`"), "a number", value),
             };
-            let fix = format!("write a number from {} to {}", ROUTES.start(), ROUTES.end());
+            let fix = format!("write a number from {} to {}", range.start(), range.end());
             self.problem(value.span(), &what, &fix);
         }
-        routes.and_then(|routes| usize::try_from(routes).ok())
+        number.and_then(|number| usize::try_from(number).ok())
     }
 
     /// A socket's path, made absolute.

@@ -3,6 +3,7 @@
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use super::Config;
+use crate::prefixes::{self, Named};
 
 /// One sentence for each.
 pub fn warnings(config: &Config) -> Vec<String> {
@@ -27,6 +28,11 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
         let device = &only.device;
         warnings
             .push(format!("{device:?} is the only port, so what comes in by it can only go out by it again"));
+    }
+    let is_ip6 = |named: &&Named| prefixes::ip4(named.prefix).is_none();
+    let ip6 = config.rtt.iter().flat_map(|rtt| &rtt.customers).filter(is_ip6).count();
+    if ip6 > 0 {
+        warnings.push(format!("{ip6} prefixes are of IPv6, which weir leaves to the kernel: they count nothing"));
     }
     if forward.is_some_and(|value| value.trim() == "0") {
         warnings.push(
