@@ -14,7 +14,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
-    nodes::{REGISTRATIONS, hand_off},
+    nodes::{REGISTRATIONS, hand_off, tcp_rtt_match, tcp_rtt_stamp},
     packet::Packet,
     ports::Ports,
     quiescence::Quiescence,
@@ -79,8 +79,11 @@ impl MemoryRouter {
         let segment = Segment::create(Options { workers: setup.workers, ..Options::default() })?;
         let reader = Reader::of(&segment)?;
         let mut counters = Counters::new(segment);
-        let without: &[&str] = if setup.workers == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
-        let shape = Arc::new(Shape::new(REGISTRATIONS, without)?);
+        let mut without = vec![tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name];
+        if setup.workers == 1 {
+            without.push(hand_off::REGISTRATION.name);
+        }
+        let shape = Arc::new(Shape::new(REGISTRATIONS, &without)?);
         shape.register(&mut counters)?;
         let ports = Ports::new(2);
         ports.set_mac(0, PORT_MAC);
@@ -99,7 +102,7 @@ impl MemoryRouter {
                 routes = routes.max(writer.insert(Prefix4::new(network(route), 24)?, &next_hops)?.as_u32());
             }
         }
-        let tables = Arc::new(Tables { fib, adjacencies, ports });
+        let tables = Arc::new(Tables { fib, adjacencies, customers: None, ports });
         let (frames, mut ids) = Frames::in_memory((1 + setup.workers as u32) * RING as u32);
         let (requests, _) = crossbeam_channel::bounded(1);
         let clock = Clock::calibrate();
@@ -115,6 +118,7 @@ impl MemoryRouter {
                 requests: requests.clone(),
                 clock,
                 seed: 0x77_65_69_72,
+                rtt: None,
             };
             graphs.push(Graph::new(&shape, &mut bench, pool)?.with_exchange(exchange));
         }

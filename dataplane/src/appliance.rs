@@ -21,11 +21,12 @@ use weir_graph::{
     fib::{Fib, FibLimits},
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
-    node::{Request, Tables, Workbench},
-    nodes::{REGISTRATIONS, hand_off, ip4_rewrite::ADJACENCY_CAPACITY},
+    node::{Forget, Request, Tables, Workbench},
+    nodes::{REGISTRATIONS, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, tcp_rtt_match, tcp_rtt_stamp},
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
+    round_trips, rtt,
     wire::ethernet,
 };
 use weir_stats::{Segment, Server};
@@ -34,10 +35,12 @@ use weir_xdp::{Mode, OwnAddresses, Redirect};
 use crate::{
     config::{Change, Config, changes},
     control::{Command, ControlServer, Replies, Reply, Status},
+    customers::{Roster, RosterError},
     device,
     forwarding::Forwarding,
     kernel::{Event, Kernel, KernelError, Link},
     port::af_xdp::{self, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
+    prefixes::Named,
     publish::Publisher,
     trace_text::Namer,
     traces::{self, Trace},
@@ -78,6 +81,8 @@ pub enum ApplianceError {
     Control(#[from] crate::control::Error),
     #[error("the forwarding tables can't be made: {0}")]
     Tables(String),
+    #[error(transparent)]
+    Customers(#[from] RosterError),
     #[error("can't {action}: {source}")]
     System { action: &'static str, source: std::io::Error },
 }
@@ -121,6 +126,8 @@ pub struct Appliance {
     kernel: Kernel,
     forwarding: Forwarding,
     publisher: Publisher,
+    /// `None`: round-trip times are not measured, and nothing is counted by customer.
+    roster: Option<Roster>,
     ports: Ports,
     /// The ports' interface indices at the start.
     indices: Vec<u32>,
@@ -158,19 +165,40 @@ impl Appliance {
         let (fib, fib_writer) = Fib::new(limits, quiescence.clone())
             .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
-        let tables = Arc::new(Tables { fib, adjacencies, ports: ports.clone() });
-
         let defaults = weir_stats::Options::default();
         let size = config.stats.size.unwrap_or(defaults.size);
         let segment = Segment::create(weir_stats::Options { size, workers: cores.len(), ..defaults })?;
         let stats = Server::start(&config.stats.socket, config.stats.group.as_deref(), &segment)?;
         let mut counters = Counters::new(segment);
+        let mut without = Vec::new();
+        if config.rtt.is_none() {
+            without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
+        }
         // One worker has nobody to give packets to.
-        let without: &[&str] = if cores.len() == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
-        let shape = Arc::new(Shape::new(REGISTRATIONS, without)?);
+        if cores.len() == 1 {
+            without.push(hand_off::REGISTRATION.name);
+        }
+        let shape = Arc::new(Shape::new(REGISTRATIONS, &without)?);
         shape.register(&mut counters)?;
 
         let clock = Clock::calibrate();
+        let rtt = config.rtt.as_ref().map(|config| {
+            let interval = clock.ticks(config.interval);
+            rtt::Settings {
+                interval,
+                handshakes: config.handshakes,
+                ..rtt::Settings::new(clock, config.flows)
+            }
+        });
+        let (customers, mut roster) = match rtt {
+            Some(_) => {
+                round_trips::register(&mut counters)?;
+                let (customers, roster) = Roster::new(&mut counters, quiescence.clone())?;
+                (Some(customers), Some(roster))
+            }
+            None => (None, None),
+        };
+        let tables = Arc::new(Tables { fib, adjacencies, customers, ports: ports.clone() });
         let (requests, request_receiver) = bounded(REQUESTS);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
         let (mut sockets, mut monitors, mut ready) = (Vec::new(), Vec::new(), Vec::new());
@@ -195,6 +223,7 @@ impl Appliance {
                 requests: requests.clone(),
                 clock,
                 seed,
+                rtt,
             };
             let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?
                 .with_exchange(exchange);
@@ -207,6 +236,9 @@ impl Appliance {
             ready.push(Worker::new(parts, &shape, &mut counters)?);
         }
 
+        if let Some((roster, rtt)) = roster.as_mut().zip(config.rtt.as_ref()) {
+            roster.replace(&rtt.customers, &mut counters)?;
+        }
         let mut publisher = Publisher::new(counters, own, &devices)?;
         let mut forwarding =
             Forwarding::new(fib_writer, adjacency_writer, ports.clone(), &devices, &mut publisher)
@@ -262,6 +294,7 @@ impl Appliance {
             kernel,
             forwarding,
             publisher,
+            roster,
             ports,
             indices: links.iter().map(|link| link.index).collect(),
             macs: vec![None; links.len()],
@@ -300,7 +333,7 @@ impl Appliance {
                         return Err(system("watch netlink")(std::io::ErrorKind::BrokenPipe.into()));
                     }
                     self.follow()?;
-                    waiting = self.forwarding.reclaim();
+                    waiting = self.reclaim();
                     let _ = drained.send(());
                 }
                 recv(self.requests) -> request => {
@@ -333,11 +366,16 @@ impl Appliance {
                     }
                 }
                 recv(often) -> _ => {
-                    waiting = self.forwarding.reclaim();
+                    waiting = self.reclaim();
                     self.fetch_traces();
                 }
             }
         }
+    }
+
+    /// Makes reusable what no worker can come across any more; how much still waits for the workers.
+    fn reclaim(&mut self) -> usize {
+        self.forwarding.reclaim() + self.roster.as_mut().map_or(0, Roster::reclaim)
     }
 
     /// Takes the kernel's news into the tables.
@@ -478,8 +516,15 @@ impl Appliance {
     fn reload(&mut self) -> Result<Vec<Change>, Vec<String>> {
         let new = Config::load(&self.path).map_err(|problems| vec![problems.to_string()])?;
         let changed = changes(&self.config, &new).map_err(|needs_restart| needs_restart.0)?;
+        // First what may be refused.
+        for change in &changed {
+            if let Change::Customers { new, .. } = change {
+                self.replace_customers(new).map_err(|error| vec![error.to_string()])?;
+            }
+        }
         for change in &changed {
             match change {
+                Change::Customers { .. } => {}
                 Change::Idle { new, .. } => {
                     for (handle, _) in &self.workers {
                         handle.send(Message::Idle(*new));
@@ -489,6 +534,18 @@ impl Appliance {
         }
         self.config = new;
         Ok(changed)
+    }
+
+    fn replace_customers(&mut self, list: &[Named]) -> Result<(), RosterError> {
+        let Some(roster) = &mut self.roster else { return Ok(()) };
+        let customers = roster.replace(list, self.publisher.counters())?;
+        if !customers.is_empty() {
+            let gone = Arc::new(Forget { customers, ..Forget::default() });
+            for (handle, _) in &self.workers {
+                handle.send(Message::Forget(gone.clone()));
+            }
+        }
+        Ok(())
     }
 }
 

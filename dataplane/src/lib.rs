@@ -7,6 +7,7 @@
 pub mod appliance;
 pub mod config;
 pub mod control;
+pub mod customers;
 pub mod device;
 pub mod forwarding;
 pub mod kernel;

@@ -252,6 +252,11 @@ impl Publisher {
         })
     }
 
+    /// All that is counted.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
     /// The XDP programs' map of this machine's addresses.
     pub fn own_addresses(&self) -> &OwnAddresses {
         &self.own

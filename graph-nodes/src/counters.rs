@@ -3,20 +3,29 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use weir_stats::{Combined, CombinedRow, Description, EntryId, Error, Segment, Simple, SimpleRow};
+use weir_stats::{
+    Combined, CombinedRow, Description, EntryId, Error, Ring, RingRow, Segment, Simple, SimpleRow,
+};
 
 /// The segment, and the handles of what has been registered in it.
 pub struct Counters {
     segment: Segment,
     simple: BTreeMap<&'static str, Simple>,
     combined: BTreeMap<&'static str, Combined>,
+    rings: BTreeMap<&'static str, Ring>,
     descriptions: Vec<Description>,
 }
 
 impl Counters {
     /// Wraps a segment.
     pub fn new(segment: Segment) -> Counters {
-        Counters { segment, simple: BTreeMap::new(), combined: BTreeMap::new(), descriptions: Vec::new() }
+        Counters {
+            segment,
+            simple: BTreeMap::new(),
+            combined: BTreeMap::new(),
+            rings: BTreeMap::new(),
+            descriptions: Vec::new(),
+        }
     }
 
     /// The segment itself.
@@ -96,6 +105,33 @@ impl Counters {
             return Ok(());
         };
         self.segment.register(|batch| batch.grow_combined(vector, columns))
+    }
+
+    /// Makes `columns` columns of a simple vector visible; it must be registered.
+    pub fn grow_simple(&mut self, vector: &Description, columns: usize) -> Result<(), Error> {
+        let Some(vector) = self.simple.get_mut(&*vector.path) else {
+            return Ok(());
+        };
+        self.segment.register(|batch| batch.grow_simple(vector, columns))
+    }
+
+    /// Row `row` of a ring of `records` records of `size` bytes, which is registered if it is not there yet.
+    pub fn ring_row(
+        &mut self,
+        ring: &'static Description,
+        (records, size): (usize, usize),
+        schema: &[u8],
+        row: usize,
+    ) -> Result<RingRow, Error> {
+        let path = &*ring.path;
+        let found = match self.rings.entry(path) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => {
+                self.descriptions.push(ring.clone());
+                place.insert(self.segment.register(|batch| batch.ring(path, size, records, schema))?)
+            }
+        };
+        found.take_row(row).ok_or_else(|| taken(ring))
     }
 
     /// The directory entry of a registered vector, as the target of symlinks.

@@ -89,7 +89,8 @@ impl Customers {
     pub fn new(quiescence: Quiescence) -> Result<(Customers, CustomersWriter), FibError> {
         // Twice: what goes may still be read while what comes is there already.
         let most = 2 * MAX_PREFIXES as u32;
-        let (fib, writer) = Fib::new(FibLimits { routes: most, extension_blocks: most, groups: 1 }, quiescence)?;
+        let (fib, writer) =
+            Fib::new(FibLimits { routes: most, extension_blocks: most, groups: 1 }, quiescence)?;
         Ok((Customers(fib), CustomersWriter { fib: writer, prefixes: BTreeMap::new() }))
     }
 }
@@ -188,7 +189,8 @@ mod tests {
         set(&mut writer, &[("0.0.0.0/0", 7), ("10.0.0.0/24", 1), ("10.0.1.0/30", 2)]);
         assert_eq!((of(&customers, "8.8.8.8"), of(&customers, "10.0.1.3")), (Some(7), Some(2)));
         set(&mut writer, &[("10.0.0.0/24", 3), ("10.0.1.0/24", 2)]);
-        let found: Vec<_> = ["8.8.8.8", "10.0.0.1", "10.0.1.3", "10.0.1.4"].map(|it| of(&customers, it)).into();
+        let found: Vec<_> =
+            ["8.8.8.8", "10.0.0.1", "10.0.1.3", "10.0.1.4"].map(|it| of(&customers, it)).into();
         assert_eq!(found, [None, Some(3), Some(2), Some(2)]);
         set(&mut writer, &[]);
         assert_eq!(of(&customers, "10.0.0.1"), None);

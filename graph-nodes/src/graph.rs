@@ -29,6 +29,7 @@ use crate::{
     node::{Context, Forget, Next, Node, Registration, Tables, VECTOR, Workbench},
     nodes::hand_off,
     packet::{Packet, ReasonIndex},
+    rtt::{FlowHash, Tracker},
     trace::{TraceOrder, TraceRecord, Tracer},
 };
 
@@ -264,6 +265,7 @@ pub struct Graph {
     frames: Arc<Frames>,
     pool: FramePool,
     exchange: Exchange,
+    tracker: Option<Tracker>,
     tables: Arc<Tables>,
     /// By node; counted here and written to the rows by [`Graph::publish`].
     statistics: Vec<Statistics>,
@@ -305,6 +307,7 @@ impl Graph {
             frames,
             pool,
             exchange: Exchange::alone(),
+            tracker: bench.rtt.map(|settings| Tracker::new(settings, FlowHash::with_seed(bench.seed))),
             tables: bench.tables.clone(),
             calls: row(&CALLS, count)?,
             vectors: row(&VECTORS, count)?,
@@ -407,7 +410,7 @@ impl Graph {
         if self.next_deadline <= now {
             for node in 0..self.nodes.len() {
                 if self.deadlines[node] <= now {
-                    self.call(node, now, |node, cx, _| node.release(cx));
+                    self.call(node, now, now, |node, cx, _| node.release(cx));
                     self.flush_emitted(node);
                 }
             }
@@ -419,7 +422,7 @@ impl Graph {
     /// Makes every node give up the packets that it holds, as drops, and runs.
     pub fn drain(&mut self, now: u64) {
         for node in 0..self.nodes.len() {
-            self.call(node, now, |node, cx, _| node.drain(cx));
+            self.call(node, now, now, |node, cx, _| node.drain(cx));
             self.flush_emitted(node);
         }
         self.run(now);
@@ -472,7 +475,7 @@ impl Graph {
             self.tracer.record(node, mark, &mut self.vector, &self.frames);
         }
         let vector = std::mem::take(&mut self.vector);
-        self.vector = self.call(node, now, |node, cx, next| {
+        self.vector = self.call(node, now, mark, |node, cx, next| {
             let mut vector = vector;
             let next = &mut next[..vector.len()];
             next.fill(Next::arc(0));
@@ -498,6 +501,7 @@ impl Graph {
         &mut self,
         node: usize,
         now: u64,
+        begin: u64,
         act: impl FnOnce(&mut dyn Node, &mut Context<'_>, &mut [Next; VECTOR]) -> R,
     ) -> R {
         let mut cx = Context {
@@ -506,6 +510,8 @@ impl Graph {
             exchange: &mut self.exchange,
             tables: &self.tables,
             now,
+            begin,
+            tracker: self.tracker.as_mut(),
             transmit: &mut self.transmit,
             emitted: &mut self.emitted,
             reason_base: self.shape.reason_bases[node],

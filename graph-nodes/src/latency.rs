@@ -28,7 +28,8 @@ const SUM: usize = WIDTH - 1;
 
 /// Inclusive upper bounds of the bins that have one, in microseconds.
 pub fn bounds() -> Vec<u64> {
-    let octave = |octave| (1..=u64::from(STEPS)).map(move |bin| (16 << octave) + bin * (2 << octave) - 1);
+    let octave =
+        |octave| (1..=u64::from(STEPS)).map(move |bin| (16_u64 << octave) + bin * (2_u64 << octave) - 1);
     (0..OCTAVES).flat_map(octave).collect()
 }
 

@@ -13,11 +13,13 @@ use crate::{
     adjacency::Adjacencies,
     clock::Clock,
     counters::Counters,
+    customers::Customers,
     exchange::Exchange,
     fib::Fib,
     frames::{FramePool, Frames},
     packet::{IcmpError, Packet, PortIndex, ReasonIndex},
     ports::Ports,
+    rtt::{self, Tracker},
 };
 
 /// Most packets in a vector: VPP's number. Larger vectors fall out of the first-level cache, smaller ones amortise less.
@@ -100,13 +102,15 @@ pub enum Request {
     },
 }
 
-/// Routes and next hops that are gone.
+/// Routes, next hops and customers that are gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forget {
     /// Route indices.
     pub routes: Vec<u32>,
     /// Adjacency indices.
     pub adjacencies: Vec<u32>,
+    /// Customers' columns.
+    pub customers: Vec<u32>,
 }
 
 /// What a node may be made of.
@@ -123,6 +127,8 @@ pub struct Workbench<'a> {
     pub clock: Clock,
     /// A random number, the same for all workers of the process: seeds hashes that senders must not foresee.
     pub seed: u64,
+    /// How round-trip times are measured, if they are.
+    pub rtt: Option<rtt::Settings>,
 }
 
 /// Forwarding state: written by the control thread, read by all workers.
@@ -131,6 +137,8 @@ pub struct Tables {
     pub fib: Fib,
     /// Next hops.
     pub adjacencies: Adjacencies,
+    /// Whose addresses are, if that is counted.
+    pub customers: Option<Customers>,
     /// Ports' addresses and sizes.
     pub ports: Ports,
 }
@@ -147,6 +155,10 @@ pub struct Context<'a> {
     pub tables: &'a Tables,
     /// The time that [`Graph::run`](crate::graph::Graph::run) was given, in ticks: when the burst was received.
     pub now: u64,
+    /// When the node was given the vector, in ticks: later than `now` by what the nodes before it took.
+    pub begin: u64,
+    /// The measurement of round-trip times, which two nodes share; `None`: nothing is measured.
+    pub tracker: Option<&'a mut Tracker>,
     /// Packets on their way to the ports' rings, by port.
     pub transmit: &'a mut [Vec<Packet>],
     pub(crate) emitted: &'a mut Vec<(Next, Packet)>,

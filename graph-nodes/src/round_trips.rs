@@ -70,8 +70,12 @@ static WAITED_PORTS: Description = Description::simple(
     "interface=/if/names,le=/rtt/bins",
     "time inside weir of packets that leave by the port",
 );
-static SAMPLES: Description =
-    Description::simple("/rtt/samples", "samples", "method=/rtt/methods", "round trips, by how they were measured");
+static SAMPLES: Description = Description::simple(
+    "/rtt/samples",
+    "samples",
+    "method=/rtt/methods",
+    "round trips, by how they were measured",
+);
 static FLOWS: Description = Description::simple(
     "/rtt/flows",
     "flows",
@@ -82,17 +86,20 @@ static FLOWS: Description = Description::simple(
 /// Columns of `/rtt/flows`.
 const FLOW_STATES: [&str; 5] = ["active", "created", "ended", "evicted", "refused"];
 /// What is registered besides vectors.
-const DECLARED: [Description; 6] = [
+const DECLARED: [Description; 5] = [
     Description::names("/customers/names", "customers; empty where the number is not in use"),
     Description::names("/customers/prefixes", "the customer's prefixes"),
-    Description::names("/rtt/bins", "bins of round trips and delays: inclusive upper bounds in microseconds, and the sum"),
+    Description::names(
+        "/rtt/bins",
+        "bins of round trips and delays: inclusive upper bounds in microseconds, and the sum",
+    ),
     Description::names("/rtt/methods", "ways to measure a round trip"),
     Description::names("/rtt/flow-states", "columns of /rtt/flows"),
-    Description::ring("/rtt/events", "each round trip; the ring's schema says what a record is"),
 ];
 
 /// The ring of round trips.
-pub const EVENTS: &str = "/rtt/events";
+static EVENTS: Description =
+    Description::ring("/rtt/events", "each round trip; the ring's schema says what a record is");
 /// Records in a worker's ring: 0.16 s of a hundred thousand samples a second, ten minutes of a hundred. 1.4 MiB.
 const EVENTS_KEPT: usize = 1 << 14;
 /// Bytes of a record.
@@ -123,8 +130,7 @@ pub fn register(counters: &mut Counters) -> Result<(), Error> {
             }
         }
         Ok(())
-    })?;
-    counters.ring(EVENTS, RECORD, EVENTS_KEPT, SCHEMA)
+    })
 }
 
 /// Vectors with a column a customer, for the control thread, which makes columns visible as customers come.
@@ -133,7 +139,6 @@ pub static COMBINED_BY_CUSTOMER: [&Description; 2] = [&UP, &DOWN];
 pub static SIMPLE_BY_CUSTOMER: [&Description; 4] = [&AGAIN_UP, &AGAIN_DOWN, &LATE_UP, &LATE_DOWN];
 /// The same, with [`latency::WIDTH`] columns a customer.
 pub static LATENCY_BY_CUSTOMER: [&Description; 4] = [&LAN, &WAN, &WAITED_UP, &WAITED_DOWN];
-
 
 /// What `tcp-rtt-match` counts.
 pub(crate) struct Passed {
@@ -165,7 +170,7 @@ impl Passed {
             flows: rows.simple(&FLOWS, FLOW_STATES.len(), FLOW_STATES.len())?,
             up: rows.counters.combined_row(&UP, 0, MAX_PREFIXES, rows.row)?,
             down: rows.counters.combined_row(&DOWN, 0, MAX_PREFIXES, rows.row)?,
-            events: rows.counters.ring_row(EVENTS, rows.row)?,
+            events: rows.counters.ring_row(&EVENTS, (EVENTS_KEPT, RECORD), SCHEMA, rows.row)?,
             scale: Scale::new(bench.clock),
             wall: Wall::new(bench.clock),
         })
@@ -392,11 +397,21 @@ impl<'a> Rows<'a> {
         Rows { counters: &mut *bench.counters, row: bench.row, ports: bench.tables.ports.count() }
     }
 
-    fn simple(&mut self, vector: &'static Description, columns: usize, most: usize) -> Result<SimpleRow, Error> {
+    fn simple(
+        &mut self,
+        vector: &'static Description,
+        columns: usize,
+        most: usize,
+    ) -> Result<SimpleRow, Error> {
         self.counters.simple_row(vector, columns, most, self.row)
     }
 
-    fn latency(&mut self, vector: &'static Description, objects: usize, most: usize) -> Result<LatencyRow, Error> {
+    fn latency(
+        &mut self,
+        vector: &'static Description,
+        objects: usize,
+        most: usize,
+    ) -> Result<LatencyRow, Error> {
         Ok(self.simple(vector, objects * latency::WIDTH, most * latency::WIDTH)?.into())
     }
 }

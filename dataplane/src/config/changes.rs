@@ -92,7 +92,10 @@ impl fmt::Display for Change {
             Change::Customers { old, new } => {
                 let customers: HashSet<&str> = new.iter().map(|named| named.name.as_str()).collect();
                 let (prefixes, customers) = (new.len(), customers.len());
-                write!(f, "rtt.prefixes: {prefixes} prefixes of {customers} customers now, {old} prefixes before")
+                write!(
+                    f,
+                    "rtt.prefixes: {prefixes} prefixes of {customers} customers now, {old} prefixes before"
+                )
             }
         }
     }

@@ -84,7 +84,14 @@ pub(super) fn config(text: &str, path: &Path, machine: &Machine) -> Result<Confi
         let (what, fix) = syntax_problem(error.message(), text, &span);
         syntax.push(Problem::at(path, text, span, what, fix));
     }
-    let mut reader = Reader { path, text, machine, complete: syntax.is_empty(), problems: Vec::new(), elsewhere: Vec::new() };
+    let mut reader = Reader {
+        path,
+        text,
+        machine,
+        complete: syntax.is_empty(),
+        problems: Vec::new(),
+        elsewhere: Vec::new(),
+    };
     let config = reader.config(&root);
     let mut problems = syntax;
     // A line that is not TOML was read as something else: what that would be wrong with is not worth a word.
@@ -143,7 +150,9 @@ impl Reader<'_> {
             }
         }
         let routes = fib_table.and_then(|table| table.get("routes"));
-        let fib = FibConfig { routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES) };
+        let fib = FibConfig {
+            routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES),
+        };
         let rtt = self.section(tables, RTT).map(|table| self.rtt(table));
         Config { ports, workers, stats, control, fib, rtt }
     }

@@ -32,7 +32,8 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
     let is_ip6 = |named: &&Named| prefixes::ip4(named.prefix).is_none();
     let ip6 = config.rtt.iter().flat_map(|rtt| &rtt.customers).filter(is_ip6).count();
     if ip6 > 0 {
-        warnings.push(format!("{ip6} prefixes are of IPv6, which weir leaves to the kernel: they count nothing"));
+        warnings
+            .push(format!("{ip6} prefixes are of IPv6, which weir leaves to the kernel: they count nothing"));
     }
     if forward.is_some_and(|value| value.trim() == "0") {
         warnings.push(

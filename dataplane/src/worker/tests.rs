@@ -12,7 +12,7 @@ use weir_graph::{
     fib::{Fib, FibLimits, NextHop, Prefix4},
     frames::{FramePool, Frames},
     node::{Tables, Workbench},
-    nodes::{REGISTRATIONS, hand_off},
+    nodes::{REGISTRATIONS, hand_off, tcp_rtt_match, tcp_rtt_stamp},
     quiescence::Quiescence,
     wire::ip4,
 };
@@ -51,8 +51,11 @@ fn bench(count: usize, own_frames: usize) -> Bench {
     let segment = Segment::in_heap(options).unwrap();
     let reader = Reader::of(&segment).unwrap();
     let mut counters = Counters::new(segment);
-    let without: &[&str] = if count == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
-    let shape = Arc::new(Shape::new(REGISTRATIONS, without).unwrap());
+    let mut without = vec![tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name];
+    if count == 1 {
+        without.push(hand_off::REGISTRATION.name);
+    }
+    let shape = Arc::new(Shape::new(REGISTRATIONS, &without).unwrap());
     shape.register(&mut counters).unwrap();
     let ports = Ports::new(usize::from(PORTS));
     let quiescence = Quiescence::new(count);
@@ -69,7 +72,7 @@ fn bench(count: usize, own_frames: usize) -> Bench {
         adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path).unwrap();
         fib_writer.insert(Prefix4::new(network, 24).unwrap(), &[NextHop { adjacency, weight: 1 }]).unwrap();
     }
-    let tables = Arc::new(Tables { fib, adjacencies, ports: ports.clone() });
+    let tables = Arc::new(Tables { fib, adjacencies, customers: None, ports: ports.clone() });
     let (memory, mut ids) = Frames::in_memory((own_frames * count) as u32);
     let clock = Clock::calibrate();
     let (requests, _) = crossbeam_channel::bounded(1);
@@ -83,6 +86,7 @@ fn bench(count: usize, own_frames: usize) -> Bench {
             requests: requests.clone(),
             clock,
             seed: 1,
+            rtt: None,
         };
         let pool = FramePool::new(memory.clone(), ids.split_off(ids.len() - own_frames));
         let graph = Graph::new(&shape, &mut workbench, pool).unwrap().with_exchange(exchange);

@@ -4,7 +4,7 @@
 //! It stands behind `ip4-rewrite`, because from there on a packet is ready to be sent, and nothing that is still to come depends on the worker that received it;
 //! the owner goes on with it at the next node. With one worker this node is left out of the graph.
 //!
-//! * arcs: `tx`
+//! * arcs: `tcp-rtt-match`
 //! * drops: [`Drop`]
 //! * counts: [`Event`]
 //! * cost: see `docs/performance.md`
@@ -44,7 +44,7 @@ pub enum Event {
 /// This node's entry in the list of nodes.
 pub const REGISTRATION: Registration = Registration {
     name: "hand-off",
-    next: &["tx"],
+    next: &["tcp-rtt-match"],
     reasons: Drop::VARIANTS,
     events: Event::VARIANTS,
     create,

@@ -14,6 +14,8 @@ pub mod ip4_input;
 pub mod ip4_lookup;
 pub mod ip4_options;
 pub mod ip4_rewrite;
+pub mod tcp_rtt_match;
+pub mod tcp_rtt_stamp;
 pub mod tx;
 
 /// All nodes, in the order of a packet's life. The first one is where received packets enter.
@@ -27,6 +29,8 @@ pub static REGISTRATIONS: &[Registration] = &[
     ip4_fragment::REGISTRATION,
     ip4_icmp_error::REGISTRATION,
     hand_off::REGISTRATION,
+    tcp_rtt_match::REGISTRATION,
+    tcp_rtt_stamp::REGISTRATION,
     tx::REGISTRATION,
     drop::REGISTRATION,
 ];

@@ -64,7 +64,7 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 
 impl Node for TcpRttMatch {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, _: &mut [Next]) {
-        let Some(tracker) = cx.tracker.as_deref_mut() else { return };
+        let Some(tracker) = &mut cx.tracker else { return };
         let places = packets.iter().zip(self.sources.iter_mut().zip(&mut self.destinations));
         for (at, (packet, (source, destination))) in places.enumerate() {
             let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
@@ -96,7 +96,13 @@ impl Node for TcpRttMatch {
                 tracker.prefetch_flow(*ahead);
             }
             let packet = &mut packets[*at];
-            let answer = Answer { observed, up: self.up[*at], down: self.down[*at], port: packet.rx_port, now: cx.now };
+            let answer = Answer {
+                observed,
+                up: self.up[*at],
+                down: self.down[*at],
+                port: packet.rx_port,
+                now: cx.now,
+            };
             let ticket = tracker.arrive(observed, *hash, cx.now, &mut self.passed.sink(answer));
             packet.set_ticket(ticket);
         }
@@ -106,7 +112,7 @@ impl Node for TcpRttMatch {
     }
 
     fn release(&mut self, cx: &mut Context<'_>) {
-        let Some(tracker) = cx.tracker.as_deref_mut() else { return };
+        let Some(tracker) = &mut cx.tracker else { return };
         tracker.age(cx.now);
         self.passed.flows(tracker);
         self.deadline = (tracker.counters().active() > 0).then(|| cx.now.saturating_add(self.aging));

@@ -31,7 +31,7 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 
 impl Node for TcpRttStamp {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, _: &mut [Next]) {
-        let Some(tracker) = cx.tracker.as_deref_mut() else { return };
+        let Some(tracker) = &mut cx.tracker else { return };
         // Packets that came in together, go between the same customers and leave by the same port were inside for the same time: they are counted
         // together.
         let Some(first) = packets.first().map(Packet::passage) else { return };

@@ -22,15 +22,17 @@ use weir_graph::{
     adjacency::{Adjacencies, AdjacencyIndex, AdjacencyWriter, Path},
     clock::Clock,
     counters::Counters,
+    customers::{Customers, CustomersWriter},
     exchange::Exchange,
     fib::{Fib, FibLimits, FibWriter, NextHop},
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Registration, Request, Tables, Workbench},
-    nodes::{REGISTRATIONS, hand_off},
+    nodes::{REGISTRATIONS, hand_off, tcp_rtt_match, tcp_rtt_stamp},
     packet::ReasonIndex,
     ports::Ports,
     quiescence::Quiescence,
+    rtt,
     trace::{TraceOrder, TraceRecord},
 };
 use weir_stats::{Entry, Options, Reader, Segment, Value};
@@ -53,6 +55,10 @@ pub struct Setup {
     /// Workers; the router is the first one, and what it gives to the [others](Router::others) is the test's. With one the node `hand-off` is left
     /// out, as weir does it.
     pub workers: usize,
+    /// How round-trip times are measured; without it the two nodes that do it are left out.
+    pub rtt: Option<rtt::Settings>,
+    /// The length of a tick.
+    pub clock: Clock,
 }
 
 impl Default for Setup {
@@ -64,6 +70,8 @@ impl Default for Setup {
             fib: FibLimits { routes: 1 << 16, extension_blocks: 1 << 8, groups: 1 << 8 },
             seed: 0x5eed_0000_0000_0001,
             workers: 1,
+            rtt: None,
+            clock: Clock::with_hz(HZ),
         }
     }
 }
@@ -105,6 +113,8 @@ pub struct Router {
     pub fib: FibWriter,
     /// Writes next hops.
     pub adjacencies: AdjacencyWriter,
+    /// Writes whose addresses are, if that is counted.
+    pub customers: Option<CustomersWriter>,
     /// What it asks of the control thread.
     pub requests: Receiver<Request>,
     /// The time, in ticks of [`HZ`].
@@ -115,7 +125,8 @@ pub struct Router {
     pub sent: u64,
     /// The other workers' ends of the exchange, and their pools, which have no frames at first.
     pub others: Vec<(Exchange, FramePool)>,
-    counters: Counters,
+    /// The segment's writer.
+    pub counters: Counters,
     books: Books,
     told_drops: Tally,
     told_events: Tally,
@@ -124,17 +135,32 @@ pub struct Router {
 impl Router {
     /// A router with no routes, whose ports have their MAC addresses and an MTU of 1500.
     pub fn new(setup: &Setup) -> Router {
-        let segment =
-            Segment::in_heap(Options { size: 256 << 20, workers: 1, ..Options::default() }).unwrap();
+        let options = Options { size: 256 << 20, workers: 1, ..Options::default() };
+        // Customers' vectors have more address space than the heap is good for.
+        let segment = match setup.rtt {
+            Some(_) => Segment::create(Options { size: 64 << 30, ..options }).unwrap(),
+            None => Segment::in_heap(options).unwrap(),
+        };
         let mut counters = Counters::new(segment);
-        let without: &[&str] = if setup.workers == 1 { &[hand_off::REGISTRATION.name] } else { &[] };
-        let shape = Arc::new(Shape::new(setup.nodes, without).unwrap());
-        shape.register(&mut counters).unwrap();
+        let mut without = Vec::new();
+        if setup.workers == 1 {
+            without.push(hand_off::REGISTRATION.name);
+        }
         let quiescence = Quiescence::new(0); // the one thread that reads is the one that writes
+        let (mut readers, mut customers) = (None, None);
+        if setup.rtt.is_some() {
+            weir_graph::round_trips::register(&mut counters).unwrap();
+            let (table, writer) = Customers::new(quiescence.clone()).unwrap();
+            (readers, customers) = (Some(table), Some(writer));
+        } else {
+            without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
+        }
+        let shape = Arc::new(Shape::new(setup.nodes, &without).unwrap());
+        shape.register(&mut counters).unwrap();
         let (fib, fib_writer) = Fib::new(setup.fib, quiescence.clone()).unwrap();
         let (adjacencies, adjacency_writer) = Adjacencies::new(4096, quiescence);
         let ports = Ports::new(usize::from(setup.ports));
-        let tables = Arc::new(Tables { fib, adjacencies, ports });
+        let tables = Arc::new(Tables { fib, adjacencies, customers: readers, ports });
         let (requests_to, requests): (Sender<Request>, _) = crossbeam_channel::bounded(1024);
         let (frames, free) = Frames::in_memory(setup.frames);
         let mut bench = Workbench {
@@ -142,8 +168,9 @@ impl Router {
             counters: &mut counters,
             tables: tables.clone(),
             requests: requests_to,
-            clock: Clock::with_hz(HZ),
+            clock: setup.clock,
             seed: setup.seed,
+            rtt: setup.rtt,
         };
         let mut ends = Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter();
         let pool = FramePool::new(frames.clone(), free);
@@ -170,6 +197,7 @@ impl Router {
             tables,
             fib: fib_writer,
             adjacencies: adjacency_writer,
+            customers,
             requests,
             now: HZ,
             fed: 0,

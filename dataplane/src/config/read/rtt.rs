@@ -35,7 +35,8 @@ impl Reader<'_> {
     }
 
     fn interval(&mut self, value: &Value<'_>) -> Option<Duration> {
-        const FIX: &str = "write a time such as \"100ms\" or \"1s\", or \"0\" for as many samples as there are";
+        const FIX: &str =
+            "write a time such as \"100ms\" or \"1s\", or \"0\" for as many samples as there are";
         let text = self.string(value, "interval", "\"100ms\"")?;
         let interval = if text == "0" { Some(Duration::ZERO) } else { humantime::parse_duration(text).ok() };
         let what = match interval {

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::config::RttConfig;
 
 fn machine() -> Machine {
     Machine { cores: vec![0, 1, 2, 3, 8], has_group: |group| group == "weir" }
@@ -38,6 +41,7 @@ fn two_ports_alone_make_a_router() {
         stats: StatsConfig { socket: "/run/weir/stats.sock".into(), group: None, size: None },
         control: ControlConfig { socket: "/run/weir/control.sock".into() },
         fib: FibConfig { routes: 1_048_576 },
+        rtt: None,
     };
     assert_eq!(config, expected);
 }
@@ -288,4 +292,50 @@ proptest::proptest! {
             proptest::prop_assert!(!problems.to_string().contains('\u{1b}'), "{}", problems);
         }
     }
+}
+
+#[test]
+fn the_measurement_is_on_where_its_section_stands() {
+    let config = with("[rtt]\n").unwrap();
+    let expected = RttConfig {
+        interval: Duration::from_millis(100),
+        flows: 131_072,
+        handshakes: false,
+        prefixes: None,
+        customers: Vec::new(),
+    };
+    assert_eq!(config.rtt, Some(expected));
+    let rtt = with("[rtt]\ninterval = \"0\"\nflows = 0x1000\nhandshakes = true\n").unwrap().rtt.unwrap();
+    assert_eq!((rtt.interval, rtt.flows, rtt.handshakes), (Duration::ZERO, 4096, true));
+    let rtt = with("[rtt]\ninterval = \"1s 500ms\"\n").unwrap().rtt.unwrap();
+    assert_eq!(rtt.interval, Duration::from_millis(1500));
+    for interval in ["\"\"", "\"100\"", "\"-1s\"", "\"fast\"", "\"2h\"", "100"] {
+        assert_problem(&format!("[rtt]\ninterval = {interval}\n"), 3, 12, "`interval`", "\"100ms\"");
+    }
+    assert_problem("[rtt]\nflows = 10\n", 3, 9, "`flows` is out of range", "from 1024 to 16777216");
+    assert_problem(
+        "[rtt]\nhandshakes = \"yes\"\n",
+        3,
+        14,
+        "`handshakes` is of type string",
+        "handshakes = true",
+    );
+    assert_problem("[rtt]\nprefix = \"a\"\n", 3, 1, "has no key `prefix`", "write `prefixes`");
+}
+
+#[test]
+fn prefixes_stand_in_a_file_beside_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[[port]]\ndevice = \"eth1\"\n[rtt]\nprefixes = \"customers.txt\"\n";
+    let path = folder.path().join("weir.toml");
+    let missing = config(text, &path, &machine()).unwrap_err().to_string();
+    assert!(missing.contains("customers.txt: can't read the prefixes"), "{missing}");
+    std::fs::write(folder.path().join("customers.txt"), "10.0.0.0/24 alice\n10.0.1.0/24\n").unwrap();
+    let wrong = config(text, &path, &machine()).unwrap_err().to_string();
+    assert!(wrong.contains("customers.txt:2:1: a prefix without a name"), "{wrong}");
+    std::fs::write(folder.path().join("customers.txt"), "10.0.0.0/24 alice\n10.0.1.0/24 bob\n").unwrap();
+    let rtt = config(text, &path, &machine()).unwrap().rtt.unwrap();
+    assert_eq!(rtt.prefixes, Some(folder.path().join("customers.txt")));
+    let names: Vec<_> = rtt.customers.iter().map(|named| named.name.as_str()).collect();
+    assert_eq!(names, ["alice", "bob"]);
 }
