@@ -31,6 +31,16 @@ pub struct Weir {
 impl Weir {
     /// Starts weir on all of the router's ports with `workers` workers, and waits until it forwards.
     pub fn start(lab: &Lab, workers: usize) -> Result<Weir> {
+        Weir::start_with(lab, workers, "")
+    }
+
+    /// The same, measuring round-trip times as often as there are any, with these lines in the file of customers.
+    pub fn measuring(lab: &Lab, workers: usize, customers: &str) -> Result<Weir> {
+        fs::write(lab.router.folder()?.join("customers.txt"), customers)?;
+        Weir::start_with(lab, workers, "[rtt]\ninterval = \"0\"\nprefixes = \"customers.txt\"\n")
+    }
+
+    fn start_with(lab: &Lab, workers: usize, more: &str) -> Result<Weir> {
         let folder = lab.router.folder()?;
         let cores = thread::available_parallelism()?.get();
         // the last cores first, as weir itself chooses
@@ -41,7 +51,7 @@ impl Weir {
             config += &format!("[[port]]\ndevice = \"{}\"\n\n", host.port);
         }
         config += &format!(
-            "[workers]\ncores = {cores:?}\n\n[stats]\nsocket = \"stats.sock\"\n\n[control]\nsocket = \"control.sock\"\n"
+            "[workers]\ncores = {cores:?}\n\n[stats]\nsocket = \"stats.sock\"\n\n[control]\nsocket = \"control.sock\"\n{more}"
         );
         let file = folder.join("weir.toml");
         fs::write(&file, config)?;

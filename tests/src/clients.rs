@@ -310,3 +310,38 @@ pub fn ping_all(host: &Host, address: Ipv4Addr, count: u32) -> Result<()> {
     ensure!(said.contains(&format!(" {count} received")), "{said}");
     Ok(())
 }
+
+/// One TCP connection on which the two hosts take turns with a message of one byte each, `count` times. Returns how long each turn took.
+pub fn tcp_ping_pong(from: &Host, to: &Host, count: usize) -> Result<Vec<Duration>> {
+    let listener = to.namespace.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    let target = SocketAddr::from((to.address, listener.local_addr()?.port()));
+    thread::scope(|scope| {
+        let answering = scope.spawn(move || -> Result<()> {
+            let (mut server, _) = listener.accept()?;
+            server.set_nodelay(true)?;
+            server.set_read_timeout(Some(PATIENCE))?;
+            let mut byte = [0];
+            while server.read(&mut byte)? == 1 {
+                server.write_all(&byte)?;
+            }
+            Ok(())
+        });
+        let mut client = from
+            .namespace
+            .run(|| TcpStream::connect_timeout(&target, PATIENCE))?
+            .with_context(|| format!("{} cannot connect to {target}", from.address))?;
+        client.set_nodelay(true)?;
+        client.set_read_timeout(Some(PATIENCE))?;
+        let mut turns = Vec::new();
+        for turn in 0..count {
+            let (sent, mut answer) = (Instant::now(), [0]);
+            client.write_all(&[turn as u8])?;
+            client.read_exact(&mut answer)?;
+            ensure!(answer == [turn as u8], "the answer to {turn} is {answer:?}");
+            turns.push(sent.elapsed());
+        }
+        drop(client);
+        answering.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
+        Ok(turns)
+    })
+}

@@ -6,6 +6,7 @@
 pub mod appliance;
 pub mod clients;
 pub mod counters;
+pub mod delay;
 pub mod frames;
 pub mod lab;
 pub mod namespace;

@@ -26,10 +26,12 @@ pub struct Setting {
     pub queues: u32,
     /// weir's workers.
     pub workers: usize,
+    /// The file of customers, if weir is to measure round-trip times.
+    pub customers: Option<&'static str>,
 }
 
 /// Two hosts, one queue, one worker.
-pub const PLAIN: Setting = Setting { hosts: &["left", "right"], queues: 1, workers: 1 };
+pub const PLAIN: Setting = Setting { hosts: &["left", "right"], queues: 1, workers: 1, customers: None };
 /// As [`PLAIN`], with a third host that stands for another way to the same addresses.
 pub const THREE_HOSTS: Setting = Setting { hosts: &["left", "right", "far"], ..PLAIN };
 
@@ -41,7 +43,10 @@ pub fn run(forwarder: Forwarder, setting: Setting, scenario: impl FnOnce(&Lab, O
         if forwarder == Forwarder::Kernel {
             return scenario(&lab, None);
         }
-        let weir = Weir::start(&lab, setting.workers)?;
+        let weir = match setting.customers {
+            Some(customers) => Weir::measuring(&lab, setting.workers, customers),
+            None => Weir::start(&lab, setting.workers),
+        }?;
         let frames = weir.counters().frames()?;
         let outcome = scenario(&lab, Some(&weir)).and_then(|()| {
             // or the kernel has forwarded after all

@@ -13,8 +13,9 @@ use weir_tests::scenario::{Forwarder, PLAIN, Setting, run};
 
 #[test]
 fn a_live_weir_describes_all_that_it_publishes() {
-    // Several workers, so that no node is left out.
-    run(Forwarder::Weir, Setting { queues: 2, workers: 2, ..PLAIN }, |lab, weir| {
+    // Several workers, and measuring, so that no node is left out.
+    let customers = Some("10.0.1.0/24 left\n10.0.2.0/24 right\n");
+    run(Forwarder::Weir, Setting { queues: 2, workers: 2, customers, ..PLAIN }, |lab, weir| {
         let reader = Reader::connect(weir.context("weir runs")?.folder().join("stats.sock"))?;
         ping_all(lab.left(), lab.right().address, 1)?;
         let (catalogue, listing) = (Catalogue::of(&reader)?, reader.list()?);

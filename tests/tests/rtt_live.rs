@@ -1,0 +1,193 @@
+//! Round-trip times of real TCP through a running weir, over a line of a known delay.
+
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use weir_stats::{Bounds, Distribution, Reader, Value};
+use weir_tests::appliance::Weir;
+use weir_tests::clients::{ping_all, tcp_ping_pong, tcp_transfer};
+use weir_tests::delay::DelayLine;
+use weir_tests::lab::Lab;
+use weir_tests::programs::program;
+use weir_tests::scenario::{Forwarder, PLAIN, Setting, run, unless_skipped};
+
+/// Each way; the round trip takes twice as long.
+const DELAY: Duration = Duration::from_millis(10);
+/// The two hosts are customers.
+const CUSTOMERS: &str = "10.0.1.0/24 left\n10.0.2.0/24 right\n";
+
+/// What weir says.
+struct Said(Reader);
+
+impl Said {
+    fn of(weir: &Weir) -> Result<Said> {
+        Ok(Said(Reader::connect(weir.folder().join("stats.sock"))?))
+    }
+
+    fn value(&self, path: &str) -> Result<Value> {
+        let entry = self.0.find(path)?.with_context(|| format!("{path} is not there"))?;
+        Ok(self.0.read(&entry)?.merged())
+    }
+
+    fn names(&self, path: &str) -> Result<Vec<String>> {
+        match self.value(path)? {
+            Value::Names(names) => Ok(names),
+            other => anyhow::bail!("{path} is {other:?}"),
+        }
+    }
+
+    fn counts(&self, path: &str) -> Result<Vec<u64>> {
+        match self.value(path)? {
+            Value::Simple(rows) => rows.into_iter().next().context("a row"),
+            other => anyhow::bail!("{path} is {other:?}"),
+        }
+    }
+
+    /// Packets of a customer.
+    fn packets(&self, path: &str, customer: &str) -> Result<u64> {
+        let Value::Combined(rows) = self.value(path)? else { anyhow::bail!("{path} is not combined") };
+        let column = self.column("/customers/names", customer)?;
+        Ok(rows[0].get(column).context("a column")?.packets)
+    }
+
+    fn column(&self, names: &str, name: &str) -> Result<usize> {
+        self.names(names)?.iter().position(|it| it == name).with_context(|| format!("no {name} in {names}"))
+    }
+
+    fn distribution(&self, path: &str, names: &str, name: &str) -> Result<Distribution> {
+        let bounds = Bounds::of_names(&self.names("/rtt/bins")?).context("bins")?;
+        let (column, width) = (self.column(names, name)?, bounds.width());
+        let counts = self.counts(path)?;
+        Ok(bounds.distribution(counts.get(column * width..(column + 1) * width).context("columns")?))
+    }
+}
+
+/// The known round trip through the line, and no more than 2 % or 50 µs beside it.
+fn is_the_lines(distribution: &Distribution, what: &str) -> Result<()> {
+    let (known, p50) = ((2 * DELAY).as_micros() as f64, distribution.quantile(0.5).context("no samples")?);
+    println!("{what}: {} samples, p50 {p50} µs for {known} µs", distribution.count());
+    ensure!((p50 - known).abs() <= (known * 0.02).max(50.0), "{what}: p50 is {p50} µs and not {known} µs");
+    Ok(())
+}
+
+fn known_delay(timestamps: bool) -> Result<()> {
+    let mut lab = Lab::new(1)?;
+    for host in &lab.hosts {
+        host.namespace.sysctl("net/ipv4/tcp_timestamps", if timestamps { "1" } else { "0" })?;
+    }
+    let _line = DelayLine::insert(&mut lab.hosts[1], DELAY)?;
+    lab.right().namespace.sysctl("net/ipv4/tcp_timestamps", if timestamps { "1" } else { "0" })?;
+    let weir = Weir::measuring(&lab, 1, CUSTOMERS)?;
+    let turns = tcp_ping_pong(lab.left(), lab.right(), 150)?;
+    ensure!(turns.iter().all(|turn| *turn >= 2 * DELAY), "the line delays");
+
+    let said = Said::of(&weir)?;
+    let samples = said.counts("/rtt/samples")?;
+    let method = said.column("/rtt/methods", if timestamps { "timestamp" } else { "sequence" })?;
+    ensure!(samples[method] > 200 && samples.iter().sum::<u64>() == samples[method], "samples: {samples:?}");
+    // The server is the customer `right`: beyond its side lies the line; so it does beyond the other side of `left`.
+    for (side, customer) in [("lan", "right"), ("wan", "left")] {
+        let distribution =
+            said.distribution(&format!("/rtt/customers/{side}"), "/customers/names", customer)?;
+        is_the_lines(&distribution, &format!("{customer} {side}"))?;
+    }
+    is_the_lines(&said.distribution("/rtt/ports", "/if/names", "to-right")?, "to-right")?;
+    // The client answers at once, and lies on no line.
+    let near = said.distribution("/rtt/customers/lan", "/customers/names", "left")?;
+    let p50 = near.quantile(0.5).context("no samples")?;
+    ensure!(near.count() > 100 && p50 < 5_000.0, "the near host: {} samples, p50 {p50} µs", near.count());
+    let waited = said.distribution("/delay/customers/up", "/customers/names", "left")?;
+    let p50 = waited.quantile(0.5).context("no packets")?;
+    ensure!(waited.count() > 150 && p50 < 2_000.0, "inside: {} packets, p50 {p50} µs", waited.count());
+    weir.stop()
+}
+
+#[test]
+fn a_known_delay_is_what_is_reported() -> Result<()> {
+    unless_skipped(|| known_delay(true))
+}
+
+#[test]
+fn and_without_timestamps_too() -> Result<()> {
+    unless_skipped(|| known_delay(false))
+}
+
+/// An echo, and what is no flow at all.
+#[test]
+fn packets_of_all_kinds_count_for_their_customers() {
+    run(Forwarder::Weir, Setting { customers: Some(CUSTOMERS), ..PLAIN }, |lab, weir| {
+        ping_all(lab.left(), lab.right().address, 30)?;
+        let said = Said::of(weir.context("weir runs")?)?;
+        ensure!(
+            said.packets("/customers/up", "left")? >= 30 && said.packets("/customers/down", "left")? >= 30
+        );
+        let echo = said.column("/rtt/methods", "echo")?;
+        ensure!(said.counts("/rtt/samples")?[echo] >= 25, "{:?}", said.counts("/rtt/samples")?);
+        Ok(())
+    });
+}
+
+/// Whichever queue a packet comes in by, its flow is measured; and no worker sees half a flow.
+#[test]
+fn two_workers_measure_all_flows() {
+    let setting = Setting { queues: 2, workers: 2, customers: Some(CUSTOMERS), ..PLAIN };
+    run(Forwarder::Weir, setting, |lab, weir| {
+        let weir = weir.context("weir runs")?;
+        let flows = 16;
+        thread::scope(|scope| {
+            let all: Vec<_> =
+                (0..flows).map(|_| scope.spawn(|| tcp_transfer(lab.left(), lab.right(), 1 << 20))).collect();
+            all.into_iter().try_for_each(|flow| match flow.join() {
+                Ok(outcome) => outcome.map(drop),
+                Err(_) => anyhow::bail!("a transfer panicked"),
+            })
+        })?;
+        thread::sleep(Duration::from_millis(300)); // until flows are counted once more
+        let said = Said::of(weir)?;
+        let states = said.counts("/rtt/flows")?;
+        let created = said.column("/rtt/flow-states", "created")?;
+        ensure!(states[created] == flows, "{} flows were made of {flows}: {states:?}", states[created]);
+        for (side, customer) in [("lan", "right"), ("wan", "left")] {
+            let path = format!("/rtt/customers/{side}");
+            let count = said.distribution(&path, "/customers/names", customer)?.count();
+            ensure!(count >= flows, "{customer} {side}: {count} samples");
+        }
+        Ok(())
+    });
+}
+
+/// The file of customers is read again while traffic flows.
+#[test]
+fn customers_come_and_go_while_packets_flow() {
+    run(Forwarder::Weir, Setting { customers: Some(CUSTOMERS), ..PLAIN }, |lab, weir| {
+        let weir = weir.context("weir runs")?;
+        let said = Said::of(weir)?;
+        ping_all(lab.left(), lab.right().address, 10)?;
+        let before = said.packets("/customers/up", "left")?;
+        ensure!(before >= 10, "{before} packets");
+        reload(weir, "10.0.1.0/24 left\n10.0.2.2/32 server\n10.0.0.0/8 others\n")?;
+        ensure!(said.names("/customers/names")? == ["left", "", "server", "others"], "names");
+        ping_all(lab.left(), lab.right().address, 10)?;
+        let after = said.packets("/customers/up", "left")?;
+        ensure!((before + 10..before + 30).contains(&after), "{before} packets, then {after}");
+        ensure!(said.packets("/customers/down", "server")? >= 10, "the new customer's packets");
+        ensure!(said.packets("/customers/down", "others")? == 0, "the longest prefix decides");
+
+        let refused = reload(weir, "10.0.1.0/24 left\n10.0.1.7/24 wrong\n").unwrap_err().to_string();
+        ensure!(refused.contains("customers.txt:2:1") && refused.contains("10.0.1.0/24"), "{refused}");
+        ensure!(said.names("/customers/names")? == ["left", "", "server", "others"], "nothing has changed");
+        Ok(())
+    });
+}
+
+fn reload(weir: &Weir, customers: &str) -> Result<()> {
+    std::fs::write(weir.folder().join("customers.txt"), customers)?;
+    let output = Command::new(program("weir")?)
+        .args(["reload", "--control"])
+        .arg(weir.folder().join("control.sock"))
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
