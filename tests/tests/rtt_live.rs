@@ -185,7 +185,7 @@ fn customers_come_and_go_while_packets_flow() {
 fn reload(weir: &Weir, customers: &str) -> Result<()> {
     std::fs::write(weir.folder().join("customers.txt"), customers)?;
     let output = Command::new(program("weir")?)
-        .args(["reload", "--control"])
+        .args(["reload", "--socket"])
         .arg(weir.folder().join("control.sock"))
         .output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(
             plot(&trial, None),
             "\
-acme  rtt lan: 6111 samples, p50 1.25ms, p90 1.37ms, p99 1.59ms
+acme  rtt lan: 6111 samples, p50 1.25ms, p90 1.38ms, p99 1.60ms
   1.02ms-1.15ms  #                                                   10   0.2%
   1.15ms-1.28ms  ###############################################   4000  65.5%
   1.28ms-1.41ms  ########################                          2000  32.7%

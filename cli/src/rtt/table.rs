@@ -194,11 +194,11 @@ mod tests {
             table(&trial(), None, false),
             "\
 customer                                count    min    p50    p90    p99    max packets  bytes resent
-acme                        rtt lan      1000 1.41ms 1.48ms 1.53ms 40.5ms 41.0ms       -      -      -
+acme                        rtt lan      1000 1.41ms 1.48ms 1.53ms 40.8ms 41.0ms       -      -      -
 acme                        rtt wan         2  <18us 17.0us >16.8s >16.8s >16.8s       -      -      -
-acme                        delay down 1.235M  240us  247us  253us  255us  255us  1.235M 1.500G 0.020%
+acme                        delay down 1.235M  240us  250us  254us  255us  255us  1.235M 1.500G 0.020%
 acme                        delay up        -      -      -      -      -      -     400  60000   2.0%
-a customer with a long name rtt lan         5  896us  927us  953us  958us  959us       -      -      -
+a customer with a long name rtt lan         5  896us  900us  904us  905us  959us       -      -      -
 "
         );
     }
@@ -216,11 +216,11 @@ a customer with a long name rtt lan         5  896us  927us  953us  958us  959us
             table(&trial(), Some(80), false),
             "\
 customer                         count    min    p50    p90    p99    max resent
-acme                 rtt lan      1000 1.41ms 1.48ms 1.53ms 40.5ms 41.0ms      -
+acme                 rtt lan      1000 1.41ms 1.48ms 1.53ms 40.8ms 41.0ms      -
 acme                 rtt wan         2  <18us 17.0us >16.8s >16.8s >16.8s      -
-acme                 delay down 1.235M  240us  247us  253us  255us  255us 0.020%
+acme                 delay down 1.235M  240us  250us  254us  255us  255us 0.020%
 acme                 delay up        -      -      -      -      -      -   2.0%
-a customer with a l~ rtt lan         5  896us  927us  953us  958us  959us      -
+a customer with a l~ rtt lan         5  896us  900us  904us  905us  959us      -
 "
         );
     }

@@ -38,11 +38,11 @@ fn customers_are_shown_since_the_start() {
         shown(&socket, &["rtt"]),
         "\
 customer                count    min    p50    p90    p99    max packets  bytes resent
-acme        rtt lan      1000 1.41ms 1.48ms 1.53ms 40.5ms 41.0ms       -      -      -
-acme        rtt wan         1  <18us 8.50us 15.3us 16.8us 17.0us       -      -      -
-acme        delay down 1.235M  240us  247us  253us  255us  255us  1.235M 1.500G 0.020%
+acme        rtt lan      1000 1.41ms 1.48ms 1.53ms 40.8ms 41.0ms       -      -      -
+acme        rtt wan         1  <18us 12.0us 16.0us 16.9us 17.0us       -      -      -
+acme        delay down 1.235M  240us  250us  254us  255us  255us  1.235M 1.500G 0.020%
 acme        delay up        -      -      -      -      -      -     400  60000   2.0%
-zoo         rtt lan         3  655ms  688ms  714ms  720ms  721ms       -      -      -
+zoo         rtt lan         3  655ms  700ms  717ms  720ms  721ms       -      -      -
 10.9.0.0/16 rtt lan         1  16.8s >16.8s >16.8s >16.8s >16.8s       -      -      -
 "
     );
@@ -51,7 +51,7 @@ zoo         rtt lan         3  655ms  688ms  714ms  720ms  721ms       -      - 
         "\
 customer                count    min    p50    p90    p99    max packets  bytes resent
 10.9.0.0/16 rtt lan         1  16.8s >16.8s >16.8s >16.8s >16.8s       -      -      -
-zoo         rtt lan         3  655ms  688ms  714ms  720ms  721ms       -      -      -
+zoo         rtt lan         3  655ms  700ms  717ms  720ms  721ms       -      -      -
 "
     );
     let names = |words: &[&str]| {
@@ -73,7 +73,7 @@ fn ports_are_shown_when_asked_for_or_alone() {
     let mut weir = busy(&socket);
     let expected = "\
 port        count    min    p50    p90    p99    max packets  bytes
-eth1 rtt       10 4.61ms 4.86ms 5.07ms 5.11ms 5.12ms       -      -
+eth1 rtt       10 4.61ms 5.00ms 5.10ms 5.12ms 5.12ms       -      -
 eth2 delay     20 30.0us 30.0us 30.8us 31.0us 31.0us      20   9000
 ";
     assert_eq!(shown(&socket, &["rtt", "--ports"]), expected);
@@ -105,14 +105,14 @@ fn json_has_everything() {
         json!({
             "customer": "acme",
             "rtt": {
-                "lan": {"count": 1000, "min_us": 1408, "mean_us": 5350.0, "p50_us": 1478.111, "p90_us": 1535.0,
-                        "p99_us": 40549.4, "max_us": 40959},
-                "wan": {"count": 1, "min_us": 0, "mean_us": 12.0, "p50_us": 8.5, "p90_us": 15.3, "p99_us": 16.83,
+                "lan": {"count": 1000, "min_us": 1408, "mean_us": 5350.0, "p50_us": 1479.273, "p90_us": 1535.0,
+                        "p99_us": 40817.048, "max_us": 40959},
+                "wan": {"count": 1, "min_us": 0, "mean_us": 12.0, "p50_us": 12.0, "p90_us": 16.0, "p99_us": 16.9,
                         "max_us": 17},
             },
             "delay": {
-                "down": {"count": 1_234_567, "min_us": 240, "mean_us": 250.0, "p50_us": 247.0, "p90_us": 253.4,
-                         "p99_us": 254.84, "max_us": 255},
+                "down": {"count": 1_234_567, "min_us": 240, "mean_us": 250.0, "p50_us": 250.0, "p90_us": 254.0,
+                         "p99_us": 254.9, "max_us": 255},
                 "up": none,
             },
             "traffic": {
@@ -139,7 +139,7 @@ fn a_distribution_is_drawn() {
     assert_eq!(
         text,
         format!(
-            "zoo  rtt lan: 3 samples, p50 688ms, p90 714ms, p99 720ms\n    655ms-721ms  {bar}      3 100.0%\n"
+            "zoo  rtt lan: 3 samples, p50 700ms, p90 717ms, p99 720ms\n    655ms-721ms  {bar}      3 100.0%\n"
         )
     );
 }
@@ -267,7 +267,7 @@ fn a_terminal_is_redrawn_and_has_what_fits() {
         lines[..2],
         [
             "customer             count    min    p50    p90    p99    max packets resent",
-            "acme     rtt lan        10 2.82ms 2.94ms 3.05ms 3.07ms 3.07ms       -      -"
+            "acme     rtt lan        10 2.82ms 3.00ms 3.06ms 3.07ms 3.07ms       -      -"
         ]
     );
     assert_eq!(lines.len(), 5, "{lines:?}");
