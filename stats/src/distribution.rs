@@ -119,7 +119,8 @@ impl Distribution {
                     let width = (upper - lower) as f64;
                     let shift = (lean * width * width).clamp(-width / 2.0, width / 2.0);
                     // Evenly spread around the shifted middle, as far as the bin's nearer end.
-                    *value = (lower + upper) as f64 / 2.0 + shift + (share - 0.5) * (width - 2.0 * shift.abs());
+                    *value =
+                        (lower + upper) as f64 / 2.0 + shift + (share - 0.5) * (width - 2.0 * shift.abs());
                 }
             }
             below = upto;

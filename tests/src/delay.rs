@@ -28,8 +28,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct DelayLine {
     ends: Arc<AtomicBool>,
     threads: Vec<JoinHandle<Result<()>>>,
-    /// Where it is; the host's namespace before.
-    _namespace: Namespace,
+    /// Where it is; the host's namespace before. The device towards the router is [`WIRE`].
+    pub namespace: Namespace,
 }
 
 impl DelayLine {
@@ -63,7 +63,7 @@ impl DelayLine {
             );
         }
         let namespace = std::mem::replace(&mut host.namespace, far);
-        Ok(DelayLine { ends, threads, _namespace: namespace })
+        Ok(DelayLine { ends, threads, namespace })
     }
 }
 

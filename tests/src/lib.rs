@@ -4,6 +4,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod appliance;
+pub mod capture;
 pub mod clients;
 pub mod counters;
 pub mod delay;
