@@ -51,29 +51,33 @@ fn bin(micros: u64) -> usize {
 /// From ticks to microseconds and nanoseconds without a division.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    /// Microseconds a tick, times 2⁶⁴.
+    /// Microseconds a tick, times 2^[`MICROS_SHIFT`].
     micros: u64,
-    /// Nanoseconds a tick, times 2³².
+    /// Nanoseconds a tick, times 2^[`NANOS_SHIFT`].
     nanos: u64,
 }
 
+/// So many bits that the products of a day are exact to a tenth of a microsecond, and the factors of a clock of 1 kHz still fit.
+const MICROS_SHIFT: u32 = 52;
+const NANOS_SHIFT: u32 = 40;
+
 impl Scale {
-    /// The scale of a clock, which ticks at least a million times a second.
+    /// The scale of a clock, which ticks at least a thousand times a second.
     pub fn new(clock: Clock) -> Scale {
         let of = |units: u128, shift: u32| ((units << shift) / u128::from(clock.hz())) as u64;
-        Scale { micros: of(1_000_000, 64), nanos: of(1_000_000_000, 32) }
+        Scale { micros: of(1_000_000, MICROS_SHIFT), nanos: of(1_000_000_000, NANOS_SHIFT) }
     }
 
     /// Whole microseconds.
     #[inline(always)]
     pub fn micros(self, ticks: u64) -> u64 {
-        (u128::from(ticks) * u128::from(self.micros) >> 64) as u64
+        ((u128::from(ticks) * u128::from(self.micros)) >> MICROS_SHIFT) as u64
     }
 
     /// Nanoseconds.
     #[inline(always)]
     pub fn nanos(self, ticks: u64) -> u64 {
-        (u128::from(ticks) * u128::from(self.nanos) >> 32) as u64
+        ((u128::from(ticks) * u128::from(self.nanos)) >> NANOS_SHIFT) as u64
     }
 }
 
@@ -132,8 +136,7 @@ mod tests {
             for ticks in [0, 1, hz / 1000, hz, 16 * hz, 86_400 * hz] {
                 let exact = clock.duration(ticks);
                 assert!(scale.micros(ticks).abs_diff(exact.as_micros() as u64) <= 1, "{ticks} at {hz}");
-                // 2⁻³² of a nanosecond a tick is lost: a microsecond in a day.
-                assert!(scale.nanos(ticks).abs_diff(exact.as_nanos() as u64) <= 100_000, "{ticks} at {hz}");
+                assert!(scale.nanos(ticks).abs_diff(exact.as_nanos() as u64) <= 1_000, "{ticks} at {hz}");
             }
         }
     }

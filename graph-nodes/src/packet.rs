@@ -260,7 +260,6 @@ mod tests {
         }
         assert_eq!((packet.frame(), packet.start(), packet.len(), packet.l3), (7, 256, 60, 14));
         assert_eq!((packet.rx_port, packet.tx_port, packet.trace), (3, 4, 9));
-        std::mem::forget(packet);
     }
 
     #[test]

@@ -174,10 +174,11 @@ fn a_round_trip_is_counted_where_it_belongs() {
         assert_eq!(it.simple("/rtt/samples"), expected);
         let record = record(&mut it);
         let number = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap());
-        assert_eq!(
-            (number(0), number(16) / 1000, number(24)),
-            (0, it.distribution("/rtt/ports", 1).sum().unwrap(), number(16))
-        );
+        let (rtt, least) = (number(16), number(24));
+        let sum = it.distribution("/rtt/ports", usize::from(EAST)).sum().unwrap();
+        assert!(number(0) == 0 && (rtt / 1000).abs_diff(sum) <= 1, "{rtt} ns, {sum} µs");
+        // The flow table has room for some bits of the least one.
+        assert!(least <= rtt && rtt - least <= 10, "{rtt} {least}");
         let now =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         assert!(now.abs_diff(number(8)) < 60_000_000_000, "{now} {}", number(8));
