@@ -296,10 +296,10 @@ fn record(sample: &Sample, answer: &Answer<'_>, number: u64, wall: &mut Wall) ->
     put(8, &wall.nanos(*now).to_le_bytes());
     put(16, &scale.nanos(sample.rtt).to_le_bytes());
     put(24, &scale.nanos(sample.least).to_le_bytes());
-    put(32, &observed.source.to_be_bytes());
-    put(48, &observed.destination.to_be_bytes());
-    put(64, &observed.source_port.to_le_bytes());
-    put(66, &observed.destination_port.to_le_bytes());
+    put(32, &observed.source().to_be_bytes());
+    put(48, &observed.destination().to_be_bytes());
+    put(64, &observed.source_port().to_le_bytes());
+    put(66, &observed.destination_port().to_le_bytes());
     put(68, &[sample.method as u8]);
     put(70, &port.to_le_bytes());
     let customer = |it: &Customer| it.column().map_or(u32::MAX, |column| column as u32);

@@ -180,13 +180,12 @@ impl Sink for Taking<'_> {
             Some(books) => books.passed(direction(self.observed), time.saturating_sub(sample.rtt)),
             None => Passed::default(),
         };
-        let Observed { source_port, destination_port, .. } = *self.observed;
         self.line = Some(Line {
             time,
             rtt: sample.rtt,
             least: sample.least,
-            source: (prefixes::address(source), source_port),
-            destination: (prefixes::address(destination), destination_port),
+            source: (prefixes::address(source), self.observed.source_port()),
+            destination: (prefixes::address(destination), self.observed.destination_port()),
             protocol: protocol(self.observed),
             method: match sample.method {
                 Method::Timestamp => "timestamp",
@@ -210,14 +209,14 @@ impl Sink for Taking<'_> {
 
 fn direction(observed: &Observed) -> Direction {
     Direction {
-        source: (observed.source, observed.source_port),
-        destination: (observed.destination, observed.destination_port),
+        source: (observed.source(), observed.source_port()),
+        destination: (observed.destination(), observed.destination_port()),
         echo: observed.kind() != Kind::Tcp,
     }
 }
 
 fn protocol(observed: &Observed) -> &'static str {
-    match (observed.kind(), prefixes::address(observed.source)) {
+    match (observed.kind(), prefixes::address(observed.source())) {
         (Kind::Tcp, _) => "TCP",
         (_, IpAddr::V4(_)) => "ICMP",
         (_, IpAddr::V6(_)) => "ICMPv6",

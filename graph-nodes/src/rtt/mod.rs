@@ -34,6 +34,7 @@
 //! segment is only late is believed to have sent it again; what was lost before weir and at the end of what was sent leaves no hole, and counts
 //! as new when it is sent again (a sample of it is right all the same: no other copy passed here). D-SACK is not consulted: it reports bytes that arrived twice, and where both copies passed here they are seen here.
 
+mod ends;
 mod half;
 mod hash;
 mod observed;

@@ -1,6 +1,12 @@
 //! What the measurement needs to know of a packet, read from the datagram once.
 
-use super::Direction;
+use std::num::NonZero;
+
+use super::{
+    Direction,
+    ends::Ends,
+    hash::{TAG_ECHO, TAG_IP6, TAG_OCCUPIED},
+};
 use crate::wire::{
     ip4::{self, Ip4},
     tcp::{self, Tcp, TcpOption, flags},
@@ -17,20 +23,13 @@ pub enum Kind {
     EchoReply,
 }
 
-/// The facts of one packet: 64 bytes, filled in once.
+/// The facts of one packet: 64 bytes, filled in once; a packet without facts, `None`, takes no more.
 ///
 /// Everything in host order. Addresses are 128 bit, IPv4 in its mapped form (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2). Of an ICMP echo, both ports
 /// are the identifier, and `sequence` is the sequence number; the fields of TCP are 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// Source address.
-    pub source: u128,
-    /// Destination address.
-    pub destination: u128,
-    /// Source port.
-    pub source_port: u16,
-    /// Destination port.
-    pub destination_port: u16,
+    ends: Ends,
     /// Sequence number.
     pub sequence: u32,
     /// Acknowledgement number; means something with [`tcp::flags::ACK`].
@@ -47,10 +46,10 @@ pub struct Observed {
     pub length: u16,
     /// TCP flags, see [`tcp::flags`].
     pub flags: u8,
-    marks: u8,
+    marks: NonZero<u8>,
 }
 
-const _: () = assert!(size_of::<Observed>() == 64);
+const _: () = assert!(size_of::<Option<Observed>>() == 64);
 
 /// Bits of `marks`.
 const TIMESTAMPS: u8 = 1 << 0;
@@ -58,9 +57,14 @@ const HOLE: u8 = 1 << 1;
 const FRAGMENT: u8 = 1 << 2;
 const BACKWARD_SHIFT: u32 = 3;
 const BACKWARD: u8 = 1 << BACKWARD_SHIFT;
-const REQUEST: u8 = 1 << 4;
-const REPLY: u8 = 1 << 5;
-const IP6: u8 = 1 << 6;
+const REPLY: u8 = 1 << 4;
+/// The upper three are those of the flow's tag; the last is always set.
+const IP6: u8 = (TAG_IP6 >> 8) as u8;
+const ECHO: u8 = (TAG_ECHO >> 8) as u8;
+const ANY: NonZero<u8> = NonZero::new((TAG_OCCUPIED >> 8) as u8).unwrap();
+
+/// Bytes of an IPv4 and a TCP header with timestamps and no other options.
+const USUAL_HEADERS: usize = ip4::LENGTH + tcp::LENGTH + tcp::ALIGNED_TIMESTAMPS;
 
 /// Upper bits of an IPv4-mapped address.
 const MAPPED: u128 = 0xffff << 32;
@@ -99,6 +103,50 @@ impl Observed {
     /// The bytes may end before the datagram does, as in a capture that keeps only headers: the payload's length is what the IP header says.
     #[inline(always)]
     pub fn ip4(datagram: &[u8]) -> Option<Observed> {
+        match Observed::usual(datagram) {
+            Some(observed) => Some(observed),
+            None => {
+                // By way of a copy: where the call itself puts its result has to be memory in the usual case too.
+                let observed = Observed::unusual(datagram)?;
+                Some(observed)
+            }
+        }
+    }
+
+    /// As [`Self::ip4`], of the headers that nearly every packet has: no options but timestamps, as RFC 7323 appendix A recommends to lay them out, and no fragment.
+    #[inline(always)]
+    fn usual(datagram: &[u8]) -> Option<Observed> {
+        let header = datagram.first_chunk::<USUAL_HEADERS>()?;
+        let (words, _) = header.as_chunks::<4>();
+        let word = |index: usize| u32::from_be_bytes(words[index]);
+        let length = word(0) as u16;
+        let usual = header[0] == ip4::PLAIN
+            && usize::from(length) >= USUAL_HEADERS
+            && word(1) as u16 & (ip4::MORE_FRAGMENTS | ip4::OFFSET) == 0
+            && header[9] == ip4::TCP
+            && usize::from(header[32] >> 4) * 4 == tcp::LENGTH + tcp::ALIGNED_TIMESTAMPS
+            && word(10) == tcp::BEFORE_ALIGNED_TIMESTAMPS;
+        if !usual {
+            return None;
+        }
+        let (ends, backward) = Ends::ip4(word(3), word(4), word(5));
+        Some(Observed {
+            ends,
+            sequence: word(6),
+            acknowledgement: word(7),
+            tsval: word(11),
+            tsecr: word(12),
+            window: word(8) as u16,
+            payload: length - USUAL_HEADERS as u16,
+            length,
+            flags: (word(8) >> 16) as u8,
+            marks: ANY | TIMESTAMPS | u8::from(backward) << BACKWARD_SHIFT,
+        })
+    }
+
+    /// As [`Self::ip4`], of any headers.
+    #[inline(never)]
+    fn unusual(datagram: &[u8]) -> Option<Observed> {
         let ip = Ip4::new(datagram)?;
         let header = ip.header_length();
         let fragment = ip.fragment();
@@ -123,11 +171,10 @@ impl Observed {
         let Carried { source, destination, protocol, body, rest, length, piece } = carried;
         let rest = usize::from(rest);
         let body = body.get(..rest).unwrap_or(body);
+        let (ends, backward) = Ends::of(source, destination, ports(protocol, body)?);
+        let ip6 = if ends.are_ip6() { IP6 } else { 0 };
         let mut observed = Observed {
-            source,
-            destination,
-            source_port: 0,
-            destination_port: 0,
+            ends,
             sequence: 0,
             acknowledgement: 0,
             tsval: 0,
@@ -136,21 +183,14 @@ impl Observed {
             payload: 0,
             length,
             flags: 0,
-            marks: if piece { FRAGMENT } else { 0 },
+            marks: ANY | ip6 | if piece { FRAGMENT } else { 0 } | u8::from(backward) << BACKWARD_SHIFT,
         };
-        if (source >> 32 ^ 0xffff) | (destination >> 32 ^ 0xffff) != 0 {
-            observed.marks |= IP6;
-        }
         match protocol {
             ip4::TCP => observed.read_tcp(body, rest)?,
             ip4::ICMP if !observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST, ECHO_REPLY)?,
             ICMP6 if observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST6, ECHO_REPLY6)?,
             _ => return None,
         }
-        // Without a branch: which end is the lower one is as good as random.
-        let backward = (source > destination)
-            | ((source == destination) & (observed.source_port > observed.destination_port));
-        observed.marks |= u8::from(backward) << BACKWARD_SHIFT;
         Some(observed)
     }
 
@@ -160,8 +200,6 @@ impl Observed {
         let tcp = Tcp::new(body)?;
         let header = tcp.header_length();
         let options = body.get(tcp::LENGTH..header)?;
-        self.source_port = tcp.source();
-        self.destination_port = tcp.destination();
         self.sequence = tcp.sequence();
         self.acknowledgement = tcp.acknowledgement();
         self.window = tcp.window();
@@ -181,58 +219,82 @@ impl Observed {
 
     #[inline(always)]
     fn read_echo(&mut self, body: &[u8], request: u8, reply: u8) -> Option<()> {
-        let &[kind, 0, _, _, id_high, id_low, sequence_high, sequence_low, ..] = body else { return None };
+        let &[kind, 0, _, _, _, _, high, low, ..] = body else { return None };
         self.marks |= match kind {
-            _ if kind == request => REQUEST,
-            _ if kind == reply => REPLY,
+            _ if kind == request => ECHO,
+            _ if kind == reply => ECHO | REPLY,
             _ => return None,
         };
-        let identifier = u16::from_be_bytes([id_high, id_low]);
-        (self.source_port, self.destination_port) = (identifier, identifier);
-        self.sequence = u32::from(u16::from_be_bytes([sequence_high, sequence_low]));
+        self.sequence = u32::from(u16::from_be_bytes([high, low]));
         Some(())
+    }
+
+    /// Source address.
+    pub fn source(&self) -> u128 {
+        self.ends.address(self.direction() as usize)
+    }
+
+    /// Destination address.
+    pub fn destination(&self) -> u128 {
+        self.ends.address(1 - self.direction() as usize)
+    }
+
+    /// Source port.
+    pub fn source_port(&self) -> u16 {
+        self.ends.port(self.direction() as usize)
+    }
+
+    /// Destination port.
+    pub fn destination_port(&self) -> u16 {
+        self.ends.port(1 - self.direction() as usize)
+    }
+
+    /// The flow's ends, the lower one first.
+    #[inline(always)]
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// The bits of the flow's tag that are not hash.
+    #[inline(always)]
+    pub(super) fn kind_bits(&self) -> u16 {
+        u16::from(self.marks.get() & (IP6 | ECHO | ANY.get())) << 8
     }
 
     /// What it is.
     #[inline(always)]
     pub fn kind(&self) -> Kind {
-        match self.marks & (REQUEST | REPLY) {
+        match self.marks.get() & (ECHO | REPLY) {
             0 => Kind::Tcp,
-            REQUEST => Kind::EchoRequest,
+            ECHO => Kind::EchoRequest,
             _ => Kind::EchoReply,
         }
-    }
-
-    /// An ICMP echo, request or reply.
-    #[inline(always)]
-    pub(super) fn is_echo(&self) -> bool {
-        self.marks & (REQUEST | REPLY) != 0
     }
 
     /// The segment carries TCP timestamps.
     #[inline(always)]
     pub fn has_timestamps(&self) -> bool {
-        self.marks & TIMESTAMPS != 0
+        self.marks.get() & TIMESTAMPS != 0
     }
 
     /// A SACK block lies above the acknowledgement number: the receiver has a hole. A block at or below it only reports a duplicate (RFC 2883)
     /// and does not count.
     #[inline(always)]
     pub fn reports_hole(&self) -> bool {
-        self.marks & HOLE != 0
+        self.marks.get() & HOLE != 0
     }
 
     /// The first piece of a fragmented datagram: `payload` is that of the piece.
     #[inline(always)]
     pub fn is_fragment(&self) -> bool {
-        self.marks & FRAGMENT != 0
+        self.marks.get() & FRAGMENT != 0
     }
 
     /// A TCP segment with timestamps, and nothing that is rare: no fragment, no hole, ACK without SYN, FIN or RST, an open window.
     #[inline(always)]
     pub(super) fn is_plain(&self) -> bool {
         const RARE: u8 = flags::SYN | flags::FIN | flags::RST;
-        (self.marks & !(BACKWARD | IP6) == TIMESTAMPS)
+        (self.marks.get() & !(BACKWARD | IP6) == ANY.get() | TIMESTAMPS)
             & (self.flags & (RARE | flags::ACK) == flags::ACK)
             & (self.window != 0)
     }
@@ -240,14 +302,22 @@ impl Observed {
     /// Addresses beyond IPv4's.
     #[inline(always)]
     pub(super) fn is_ip6(&self) -> bool {
-        self.marks & IP6 != 0
+        self.marks.get() & IP6 != 0
     }
 
     /// Which of its flow's two directions the packet travels in.
     #[inline(always)]
     pub fn direction(&self) -> Direction {
-        if self.marks & BACKWARD == 0 { Direction::Forward } else { Direction::Backward }
+        if self.marks.get() & BACKWARD == 0 { Direction::Forward } else { Direction::Backward }
     }
+}
+
+/// Ports, the source's in the upper half; of an ICMP echo, twice the identifier.
+#[inline(always)]
+fn ports(protocol: u8, body: &[u8]) -> Option<u32> {
+    let at = if protocol == ip4::TCP { [0, 1, 2, 3] } else { [4, 5, 4, 5] };
+    let body = body.first_chunk::<8>()?;
+    Some(u32::from_be_bytes(at.map(|at: usize| body[at])))
 }
 
 /// TSval, TSecr, and marks, from options in any layout. By value, so that the facts of nearly every segment can stay in registers.
@@ -274,6 +344,8 @@ fn read_options(options: &[u8], acknowledgement: u32) -> (u32, u32, u8) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     /// 10.0.0.1:1000 → 10.0.0.2:80, ACK, TSval 7, TSecr 9, five bytes of payload.
@@ -290,9 +362,9 @@ mod tests {
     #[test]
     fn facts_of_a_segment() {
         let observed = Observed::ip4(&datagram()).unwrap();
-        assert_eq!(observed.source, 0xffff_0a00_0001);
-        assert_eq!(observed.destination, 0xffff_0a00_0002);
-        assert_eq!((observed.source_port, observed.destination_port), (1000, 80));
+        assert_eq!(observed.source(), 0xffff_0a00_0001);
+        assert_eq!(observed.destination(), 0xffff_0a00_0002);
+        assert_eq!((observed.source_port(), observed.destination_port()), (1000, 80));
         assert_eq!((observed.sequence, observed.acknowledgement), (256, 512));
         assert_eq!((observed.tsval, observed.tsecr, observed.has_timestamps()), (7, 9, true));
         assert_eq!((observed.payload, observed.length, observed.window), (5, 57, 99));
@@ -353,7 +425,7 @@ mod tests {
         bytes.extend([8, 0, 0, 0, 0x12, 0x34, 0x56, 0x78]);
         let request = Observed::ip4(&bytes).unwrap();
         assert_eq!((request.kind(), request.direction()), (Kind::EchoRequest, Direction::Backward));
-        assert_eq!((request.source_port, request.sequence), (0x1234, 0x5678));
+        assert_eq!((request.source_port(), request.sequence), (0x1234, 0x5678));
         bytes[20] = 0;
         assert_eq!(Observed::ip4(&bytes).unwrap().kind(), Kind::EchoReply);
         bytes[21] = 1;
@@ -386,5 +458,23 @@ mod tests {
         assert_eq!(kind(ICMP6, ECHO_REPLY6), Some(Kind::EchoReply));
         assert_eq!(kind(ICMP6, ECHO_REQUEST), None);
         assert_eq!(kind(ip4::ICMP, ECHO_REQUEST), None, "ICMP inside IPv6");
+    }
+    proptest! {
+        #[test]
+        fn usual_headers_are_read_as_any_are(
+            changes in vec((0..52usize, any::<u8>()), 0..3),
+            swap in any::<bool>(),
+            length in 50..57usize,
+        ) {
+            let mut bytes = datagram();
+            if swap {
+                bytes[12..24].rotate_left(4);
+            }
+            for (at, value) in changes {
+                bytes[at] = value;
+            }
+            bytes.truncate(length);
+            prop_assert_eq!(Observed::ip4(&bytes), Observed::unusual(&bytes));
+        }
     }
 }

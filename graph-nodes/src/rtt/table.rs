@@ -17,12 +17,7 @@
 //! Staleness is a clock of 14 bits, in units between 1/16 s and 1/8 s. It comes round after at least 1024 s, well after the longest timeout;
 //! a flow that is overlooked for so long only stays longer.
 
-use super::{
-    Counters, Settings,
-    half::Half,
-    hash::{self, Place},
-    observed::Observed,
-};
+use super::{Counters, Settings, ends::Ends, half::Half, hash, observed::Observed};
 use crate::fib::prefetch;
 
 /// Flows in a bucket: with sixteen-bit tags one comparison of 128 bits, with staleness and ports one cache line.
@@ -50,14 +45,16 @@ const SEEN_MASK: u16 = (1 << CLASS_SHIFT) - 1;
 #[repr(C, align(64))]
 pub(super) struct Flow {
     pub(super) halves: [Half; 2],
-    words: [u32; 2],
+    /// See [`Ends`].
+    last: u64,
 }
 
 /// What few packets need. Fields are meaningless until a flag of the half says otherwise.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(super) struct Cold {
-    upper_words: [[u32; 3]; 2],
+    /// See [`Ends`]; in halves, for a multiple of eight bytes would be more than what there is room for.
+    upper_words: [[u32; 2]; 3],
     /// By direction, with [`RECOVERING`](super::half::RECOVERING): the acknowledgement number that ends it.
     pub(super) recover: [u32; 2],
     /// The bytes never seen, by direction: first, and behind the last.
@@ -67,11 +64,15 @@ pub(super) struct Cold {
 }
 
 impl Cold {
-    /// The upper words are those of the packet's flow. A call: few packets are of IPv6, and the others shall not carry its registers.
-    #[inline(never)]
-    fn is_of(&self, observed: &Observed) -> bool {
-        self.upper_words == Place::of(observed).upper_words()
+    #[inline(always)]
+    fn is_of(&self, ends: &Ends) -> bool {
+        self.upper_words == halves(ends.upper_words())
     }
+}
+
+#[inline(always)]
+fn halves(words: [u64; 3]) -> [[u32; 2]; 3] {
+    words.map(|word| [word as u32, (word >> 32) as u32])
 }
 
 /// Who is in a bucket.
@@ -105,12 +106,11 @@ struct Bucket<'a> {
 
 impl Bucket<'_> {
     #[inline(always)]
-    fn is(&self, way: usize, place: &Place) -> bool {
+    fn is(&self, way: usize, ends: &Ends) -> bool {
         let way = way % WAYS;
-        self.head.ports[way] == place.ports
-            && self.flows[way].words == place.words()
-            && (self.head.tags[way] & hash::TAG_IP6 == 0
-                || self.colds[way].upper_words == place.upper_words())
+        self.head.ports[way] == ends.ports
+            && self.flows[way].last == ends.last
+            && (self.head.tags[way] & hash::TAG_IP6 == 0 || self.colds[way].is_of(ends))
     }
 }
 
@@ -300,7 +300,7 @@ impl FlowTable {
 
     /// The flow, if it is here; a flow that is past its time ends now.
     #[inline]
-    pub(super) fn find(&mut self, hash: u64, place: &Place, now: u64) -> Option<Slot> {
+    pub(super) fn find(&mut self, hash: u64, ends: &Ends, now: u64) -> Option<Slot> {
         let index = self.index(hash);
         let units = self.units(now);
         let timeouts = self.timeouts;
@@ -308,7 +308,7 @@ impl FlowTable {
         let mut matches = bucket.head.matches(hash::tag(hash));
         while matches != 0 {
             let way = matches.trailing_zeros() as usize % WAYS;
-            if bucket.is(way, place) {
+            if bucket.is(way, ends) {
                 let seen = &mut bucket.head.seen[way];
                 if units.wrapping_sub(*seen) & SEEN_MASK > timeouts[class(*seen) as usize] {
                     bucket.head.tags[way] = 0;
@@ -332,14 +332,14 @@ impl FlowTable {
         let bucket = self.bucket(index)?;
         let matches = bucket.head.matches(hash::tag(hash));
         let way = matches.trailing_zeros() as usize % WAYS;
-        let place = Place::of(observed);
+        let ends = observed.ends();
         let (flow, seen) = (&mut bucket.flows[way], &mut bucket.head.seen[way]);
         let silent = units.wrapping_sub(*seen) & SEEN_MASK;
         let same = (matches != 0)
-            & (bucket.head.ports[way] == place.ports)
-            & (flow.words == place.words())
+            & (bucket.head.ports[way] == ends.ports)
+            & (flow.last == ends.last)
             & (silent <= brief);
-        if !same || observed.is_ip6() && !bucket.colds[way].is_of(observed) {
+        if !same || observed.is_ip6() && !bucket.colds[way].is_of(ends) {
             return None;
         }
         Some(Likely {
@@ -352,7 +352,7 @@ impl FlowTable {
     }
 
     /// Makes the flow, which is not here; `None` if nobody may be pushed out for it.
-    pub(super) fn make(&mut self, hash: u64, place: &Place, now: u64) -> Option<Slot> {
+    pub(super) fn make(&mut self, hash: u64, ends: &Ends, now: u64) -> Option<Slot> {
         let index = self.index(hash);
         let units = self.units(now);
         let (timeouts, protected) = (self.timeouts, self.protected);
@@ -400,10 +400,10 @@ impl FlowTable {
         let bucket = self.bucket(index)?;
         bucket.head.tags[way] = hash::tag(hash);
         bucket.head.seen[way] = (class as u16) << CLASS_SHIFT | units;
-        bucket.head.ports[way] = place.ports;
-        bucket.flows[way] = Flow { words: place.words(), ..Flow::default() };
+        bucket.head.ports[way] = ends.ports;
+        bucket.flows[way] = Flow { last: ends.last, ..Flow::default() };
         if hash::tag(hash) & hash::TAG_IP6 != 0 {
-            bucket.colds[way].upper_words = place.upper_words();
+            bucket.colds[way].upper_words = halves(ends.upper_words());
         }
         Some(Slot::new(index, way))
     }
@@ -422,12 +422,11 @@ impl FlowTable {
 
     /// The flow at a place that was given some time ago, if it is still this one.
     #[inline]
-    pub(super) fn still(&mut self, slot: Slot, place: &Place) -> Option<&mut Flow> {
+    pub(super) fn still(&mut self, slot: Slot, observed: &Observed) -> Option<&mut Flow> {
         let (bucket, way) = slot.parts();
         let bucket = self.bucket(bucket)?;
-        let kind = hash::TAG_OCCUPIED | place.kind_bits();
         let kinds = hash::TAG_OCCUPIED | hash::TAG_ECHO | hash::TAG_IP6;
-        if bucket.head.tags[way] & kinds != kind || !bucket.is(way, place) {
+        if bucket.head.tags[way] & kinds != observed.kind_bits() || !bucket.is(way, observed.ends()) {
             return None;
         }
         Some(&mut bucket.flows[way])

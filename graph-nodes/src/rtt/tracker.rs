@@ -3,7 +3,6 @@
 use super::{
     Counters, Direction, FlowHash, Method, Sample, Settings, Sink,
     half::{Answer, FIN, HOLE, Half, OUTSTANDING, PROBING, RECOVERING, SEEN, SETTLING, TOLD, TSVAL},
-    hash::Place,
     observed::{Kind, Observed},
     sequence::{self, Order, before},
     table::{Class, Cold, Entry, FlowTable, Slot},
@@ -132,10 +131,10 @@ impl Tracker {
         now: u64,
         sink: &mut impl Sink,
     ) -> Ticket {
-        let place = Place::of(observed);
-        let slot = match self.table.find(hash, &place, now) {
+        let ends = observed.ends();
+        let slot = match self.table.find(hash, ends, now) {
             Some(slot) => slot,
-            None if begins_flow(observed) => match self.table.make(hash, &place, now) {
+            None if begins_flow(observed) => match self.table.make(hash, ends, now) {
                 Some(slot) => slot,
                 None => return Ticket::NONE,
             },
@@ -172,7 +171,7 @@ impl Tracker {
             return;
         }
         let Some(flow) = ticket.flow() else { return };
-        let Some(flow) = self.table.still(Slot::of_number(flow), &Place::of(observed)) else { return };
+        let Some(flow) = self.table.still(Slot::of_number(flow), observed) else { return };
         let half = &mut flow.halves[observed.direction() as usize];
         let stamp = match half.method() {
             Method::Timestamp => observed.tsval,

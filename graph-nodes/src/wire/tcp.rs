@@ -164,6 +164,12 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
+/// Bytes of options that are the timestamps, aligned.
+pub const ALIGNED_TIMESTAMPS: usize = 12;
+/// Their first four bytes: twice no operation, kind and length.
+pub const BEFORE_ALIGNED_TIMESTAMPS: u32 =
+    u32::from_be_bytes([NO_OPERATION, NO_OPERATION, TIMESTAMPS, TIMESTAMPS_LENGTH]);
+
 /// TSval and TSecr where the options are the timestamps in the layout that RFC 7323 appendix A recommends, and nothing else: nearly every
 /// segment of a connection with timestamps.
 #[inline(always)]
