@@ -37,16 +37,25 @@ pub fn build() -> Result<PathBuf> {
     Ok(target.join("release/weir"))
 }
 
+/// What weir does beside forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Nothing.
+    Forwards,
+    /// Measures round-trip times, and counts by customer: both hosts are some.
+    Measures,
+}
+
 /// Has weir forward between the router's ports, with one worker on `core`, while `work` runs. Returns what `work` does, and how
 /// many packets weir has sent.
 pub fn forward<T>(
     lab: &Lab,
     program: &Path,
     core: CoreId,
-    idle: Idle,
+    (idle, duty): (Idle, Duty),
     work: impl FnOnce() -> Result<T>,
 ) -> Result<(T, u64)> {
-    let weir = Weir::start(lab, program, core, idle)?;
+    let weir = Weir::start(lab, program, core, (idle, duty))?;
     let outcome = weir.counters().and_then(|counters| Ok((work()?, counters.balance()?.sent)));
     match outcome {
         Ok(outcome) => weir.stop().map(|()| outcome),
@@ -62,8 +71,15 @@ struct Weir {
 
 impl Weir {
     /// Starts weir and waits until it forwards.
-    fn start(lab: &Lab, program: &Path, core: CoreId, idle: Idle) -> Result<Weir> {
+    fn start(lab: &Lab, program: &Path, core: CoreId, (idle, duty): (Idle, Duty)) -> Result<Weir> {
         let folder = lab.router.folder()?;
+        let measures = match duty {
+            Duty::Forwards => "",
+            Duty::Measures => {
+                fs::write(folder.join("customers.txt"), "10.0.1.0/24 left\n10.0.2.0/24 right\n")?;
+                "[rtt]\nprefixes = \"customers.txt\"\n"
+            }
+        };
         let ports: String =
             lab.hosts.iter().map(|host| format!("[[port]]\ndevice = \"{}\"\n", host.port)).collect();
         let config = folder.join("weir.toml");
@@ -71,7 +87,7 @@ impl Weir {
             &config,
             format!(
                 "{ports}[workers]\ncores = [{}]\nidle = \"{idle}\"\n[stats]\nsocket = \"stats.sock\"\n\
-                 [control]\nsocket = \"control.sock\"\n",
+                 [control]\nsocket = \"control.sock\"\n{measures}",
                 core.id
             ),
         )?;

@@ -10,12 +10,18 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result};
 use libbpf_rs::libbpf_sys::{
-    self as sys, BPF_ADD, BPF_ALU64, BPF_B, BPF_EXIT, BPF_H, BPF_JGT, BPF_JMP, BPF_K, BPF_LDX, BPF_MEM,
-    BPF_MOV, BPF_ST, BPF_W, BPF_X, XDP_ABORTED, XDP_DROP, XDP_TX, bpf_insn, xdp_md,
+    self as sys, BPF_ADD, BPF_ALU, BPF_ALU64, BPF_AND, BPF_B, BPF_CALL, BPF_END, BPF_EXIT,
+    BPF_FUNC_get_prandom_u32, BPF_FUNC_jiffies64, BPF_H, BPF_JGT, BPF_JMP, BPF_K, BPF_LDX, BPF_MEM, BPF_MOV,
+    BPF_ST, BPF_STX, BPF_TO_BE, BPF_W, BPF_X, XDP_ABORTED, XDP_DROP, XDP_TX, bpf_insn, xdp_md,
 };
 
-/// Bytes of a generated frame: the smallest Ethernet frame without its check sequence.
-pub const FRAME: usize = 60;
+/// Bytes of a generated frame: a TCP acknowledgement with timestamps, the smallest packet that TCP sends all the time.
+pub const FRAME: usize = 66;
+/// Where the frame has TCP's source port, and where its TSval.
+const SOURCE_PORT: i16 = 34;
+const TSVAL: i16 = 58;
+/// Flows, which differ in their source ports; a power of two.
+pub const FLOWS: u16 = 1024;
 /// Frames that the kernel generates before it looks at what they have set off: a NAPI poll's budget (linux/netdevice.h).
 const BATCH: u32 = 64;
 
@@ -35,25 +41,33 @@ impl Program {
     }
 
     /// Sends every frame back by the device that it came from, as `frame` was at first. Frames are used again and again, and the kernel's
-    /// forwarding writes into them: the addresses, the time to live and the checksum are therefore put right every time.
+    /// forwarding writes into them: the addresses, the time to live and the checksum are therefore put right every time. Each is one of
+    /// [`FLOWS`] at random, and its TSval is the time in the kernel's ticks.
     pub fn generator(frame: &[u8; FRAME]) -> Result<Program> {
         let word = |at: usize| i32::from_ne_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
         let checksum = i32::from(i16::from_ne_bytes([frame[24], frame[25]]));
-        let (context, data, end, past) = (1, 2, 3, 4);
+        // The sixth register survives calls.
+        let (result, context, end, past, data) = (0, 1, 3, 4, 6);
         let program = [
             operation(BPF_LDX | BPF_MEM | BPF_W, data, context, 0, 0), // xdp_md.data
             operation(BPF_LDX | BPF_MEM | BPF_W, end, context, 4, 0),  // xdp_md.data_end
             operation(BPF_ALU64 | BPF_MOV | BPF_X, past, data, 0, 0),
             operation(BPF_ALU64 | BPF_ADD | BPF_K, past, 0, 0, FRAME as i32),
-            operation(BPF_JMP | BPF_JGT | BPF_X, past, end, 7, 0), // what the verifier wants to see
+            operation(BPF_JMP | BPF_JGT | BPF_X, past, end, 13, 0), // what the verifier wants to see
             operation(BPF_ST | BPF_MEM | BPF_W, data, 0, 0, word(0)),
             operation(BPF_ST | BPF_MEM | BPF_W, data, 0, 4, word(4)),
             operation(BPF_ST | BPF_MEM | BPF_W, data, 0, 8, word(8)),
             operation(BPF_ST | BPF_MEM | BPF_B, data, 0, 22, i32::from(frame[22])), // TTL
             operation(BPF_ST | BPF_MEM | BPF_H, data, 0, 24, checksum),
-            operation(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_TX as i32),
+            operation(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_get_prandom_u32 as i32),
+            operation(BPF_ALU64 | BPF_AND | BPF_K, result, 0, 0, i32::from(FLOWS - 1)),
+            operation(BPF_STX | BPF_MEM | BPF_H, data, result, SOURCE_PORT, 0),
+            operation(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_jiffies64 as i32),
+            operation(BPF_ALU | BPF_END | BPF_TO_BE, result, 0, 0, 32),
+            operation(BPF_STX | BPF_MEM | BPF_W, data, result, TSVAL, 0),
+            operation(BPF_ALU64 | BPF_MOV | BPF_K, result, 0, 0, XDP_TX as i32),
             exit(),
-            operation(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, XDP_ABORTED as i32),
+            operation(BPF_ALU64 | BPF_MOV | BPF_K, result, 0, 0, XDP_ABORTED as i32),
             exit(),
         ];
         load(c"weir_generator", &program).context("cannot load the generator's XDP program")

@@ -9,8 +9,10 @@ use core_affinity::CoreId;
 use serde::Serialize;
 use weir::config::Idle;
 
+use crate::appliance::{self, Duty};
+use crate::bare;
+use crate::bpf::FLOWS;
 use crate::path::{Path, Traffic};
-use crate::{appliance, bare};
 use weir_benches::summary::median;
 
 /// The part of the traffic that must have gone by the forwarder that is measured. The rest is what one counter has seen and the other
@@ -36,6 +38,10 @@ struct Round {
     weir_poll: Rate,
     /// Of weir, polling, to the bare loop.
     ratio: f64,
+    /// weir, polling and measuring round-trip times.
+    weir_rtt: Rate,
+    /// Of that to weir polling and not measuring.
+    ratio_rtt: f64,
     weir_adaptive: Rate,
     kernel: Rate,
 }
@@ -60,18 +66,20 @@ pub fn compare(
     let mut measured = Vec::new();
     for number in 0..rounds {
         eprintln!("round {} of {rounds}", number + 1);
-        // The two that are compared follow each other at once, in turns either one first.
-        let (bare, weir_poll) = if number % 2 == 0 {
-            let bare = bench.bare()?;
-            (bare, bench.weir(Idle::Poll)?)
+        // Those that are compared follow each other at once, in turns either one first.
+        let poll = || bench.weir(Idle::Poll, Duty::Forwards);
+        let measuring = || bench.weir(Idle::Poll, Duty::Measures);
+        let (bare, weir_poll, weir_rtt) = if number % 2 == 0 {
+            (bench.bare()?, poll()?, measuring()?)
         } else {
-            let weir = bench.weir(Idle::Poll)?;
-            (bench.bare()?, weir)
+            let (rtt, poll) = (measuring()?, poll()?);
+            (bench.bare()?, poll, rtt)
         };
-        let weir_adaptive = bench.weir(Idle::Adaptive)?;
+        let weir_adaptive = bench.weir(Idle::Adaptive, Duty::Forwards)?;
         let kernel = bench.kernel()?;
         let ratio = weir_poll.forwarded / bare.forwarded;
-        measured.push(Round { bare, weir_poll, ratio, weir_adaptive, kernel });
+        let ratio_rtt = weir_rtt.forwarded / weir_poll.forwarded;
+        measured.push(Round { bare, weir_poll, ratio, weir_rtt, ratio_rtt, weir_adaptive, kernel });
     }
     let rate = |of: fn(&Round) -> Rate| Rate {
         forwarded: median(measured.iter().map(|round| of(round).forwarded)),
@@ -83,6 +91,8 @@ pub fn compare(
             bare: rate(|round| round.bare),
             weir_poll: rate(|round| round.weir_poll),
             ratio: median(measured.iter().map(|round| round.ratio)),
+            weir_rtt: rate(|round| round.weir_rtt),
+            ratio_rtt: median(measured.iter().map(|round| round.ratio_rtt)),
             weir_adaptive: rate(|round| round.weir_adaptive),
             kernel: rate(|round| round.kernel),
         },
@@ -105,11 +115,13 @@ impl Bench<'_> {
         rate("bare loop", &traffic, sent)
     }
 
-    fn weir(&self, idle: Idle) -> Result<Rate> {
-        let (traffic, sent) = appliance::forward(&self.path.lab, self.weir, self.forwarder, idle, || {
-            self.path.measure(self.window)
-        })?;
-        rate(&format!("weir ({idle})"), &traffic, sent)
+    fn weir(&self, idle: Idle, duty: Duty) -> Result<Rate> {
+        let (traffic, sent) =
+            appliance::forward(&self.path.lab, self.weir, self.forwarder, (idle, duty), || {
+                self.path.measure(self.window)
+            })?;
+        let also = if duty == Duty::Measures { ", measuring" } else { "" };
+        rate(&format!("weir ({idle}{also})"), &traffic, sent)
     }
 
     fn kernel(&self) -> Result<Rate> {
@@ -136,20 +148,26 @@ fn rate(name: &str, traffic: &Traffic, sent: u64) -> Result<Rate> {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Mpps from veth to veth, 60-byte UDP, one core, windows of {} s", self.window_seconds)?;
         writeln!(
             f,
-            "{:>8} {:>10} {:>10} {:>8} {:>14} {:>8}",
-            "round", "bare loop", "weir poll", "ratio", "weir adaptive", "kernel"
+            "Mpps from veth to veth, TCP acknowledgements of {FLOWS} flows, one core, windows of {} s",
+            self.window_seconds
+        )?;
+        writeln!(
+            f,
+            "{:>8} {:>10} {:>10} {:>8} {:>10} {:>8} {:>14} {:>8}",
+            "round", "bare loop", "weir poll", "to bare", "measuring", "to poll", "weir adaptive", "kernel"
         )?;
         let line = |f: &mut fmt::Formatter<'_>, name: &str, round: &Round| {
             let mpps = |rate: &Rate| rate.forwarded / 1e6;
             writeln!(
                 f,
-                "{name:>8} {:>10.3} {:>10.3} {:>6.1} % {:>14.3} {:>8.3}",
+                "{name:>8} {:>10.3} {:>10.3} {:>6.1} % {:>10.3} {:>6.1} % {:>14.3} {:>8.3}",
                 mpps(&round.bare),
                 mpps(&round.weir_poll),
                 round.ratio * 100.0,
+                mpps(&round.weir_rtt),
+                round.ratio_rtt * 100.0,
                 mpps(&round.weir_adaptive),
                 mpps(&round.kernel)
             )
