@@ -239,6 +239,32 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_customers_change_in_part() {
+        let mut it = Trial::new();
+        let list = |turn: u32| -> String {
+            (0..100_000u32)
+                .map(|at| {
+                    let address = std::net::Ipv4Addr::from(0x0a00_0000 + at * 16);
+                    // One in a hundred is another customer after the change.
+                    let name = if at % 100 == 7 { at + turn * 1_000_000 } else { at };
+                    format!("{address}/28 customer-{name}\n")
+                })
+                .collect()
+        };
+        let begin = std::time::Instant::now();
+        it.replace(&list(0));
+        let first = begin.elapsed();
+        assert_eq!(it.replace(&list(1)).len(), 1000);
+        println!("100,000 customers in {first:?}, 1,000 of them changed in {:?}", begin.elapsed() - first);
+        assert_eq!(it.of("10.0.0.1"), Some(0));
+        assert_eq!(it.of("10.24.105.255"), Some(99_999));
+        let names = it.names("/customers/names");
+        assert_eq!(names.len(), 101_000);
+        assert_eq!((names[7].as_str(), names[8].as_str()), ("", "customer-8"));
+        assert!(names[100_000..].iter().all(|name| name.starts_with("customer-1")));
+    }
+
+    #[test]
     fn names_of_all_letters_have_columns_and_ip6_counts_nothing_yet() {
         let mut it = Trial::new();
         it.replace("10.0.0.0/24 Bj\u{f6}rk\n2001:db8::/48 six\n");
