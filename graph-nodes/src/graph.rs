@@ -510,7 +510,7 @@ impl Graph {
             exchange: &mut self.exchange,
             tables: &self.tables,
             now,
-            begin,
+            begin: begin.max(now), // where time is virtual, it stands still in a run
             tracker: self.tracker.as_mut(),
             transmit: &mut self.transmit,
             emitted: &mut self.emitted,

@@ -7,9 +7,10 @@ mod harness;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use etherparse::{PacketBuilder, TcpOptionElement};
 use harness::{
     HZ, Router, Setup,
-    datagram::Datagram,
+    datagram::{Datagram, arriving},
     town::{self, EAST, WEST, town_with},
 };
 
@@ -87,7 +88,7 @@ fn the_counter_counts() {
 
 #[test]
 fn a_million_packets_are_forwarded_without_an_allocation() {
-    let mut router = town_with(&Setup::default());
+    let mut router = town_with(&Setup::measuring());
     let frames: Vec<_> = (0..512)
         .map(|flow| {
             let destination = [town::FAR, town::FAR_MULTIPATH, "10.0.1.2", "10.0.2.2"][flow % 4];
@@ -101,6 +102,45 @@ fn a_million_packets_are_forwarded_without_an_allocation() {
         assert!(sent >= packets);
     }
     assert_eq!(router.all_drops().len(), 0);
+}
+
+#[test]
+fn measuring_flows_does_not_allocate() {
+    let mut router = town_with(&Setup::measuring());
+    // More flows than there is room for, each with data, its answer, and data that is sent again.
+    let mut frames = Vec::new();
+    for flow in 0..4096_u32 {
+        let ends = [(town::HOST, town::FAR, WEST), (town::FAR, town::HOST, EAST)];
+        for (out, sequence, value) in [(true, 1, 10), (false, 1, 11), (true, 1, 12)] {
+            let (from, to, port) = ends[usize::from(!out)];
+            let ports = (1024 + flow as u16, 443);
+            let (source, target) = if out { ports } else { (ports.1, ports.0) };
+            let address = |text: &str| text.parse::<std::net::Ipv4Addr>().unwrap().octets();
+            let mut datagram = Vec::new();
+            PacketBuilder::ipv4(address(from), address(to), 64)
+                .tcp(source, target, sequence, 1000)
+                .ack(1)
+                .options(&[TcpOptionElement::Timestamp(value + flow, value + flow - 1)])
+                .unwrap()
+                .write(&mut datagram, &[b'x'; 20])
+                .unwrap();
+            frames.push((port, arriving(port, &datagram)));
+        }
+    }
+    let before = ALLOCATIONS.get();
+    for burst in frames.chunks(192) {
+        for (port, frame) in burst {
+            router.feed(*port, frame);
+        }
+        router.now += 1000;
+        router.graph.run(router.now);
+        router.graph.release(router.now);
+        for port in [WEST, EAST] {
+            let (pool, sent) = router.graph.transmit(usize::from(port));
+            sent.drain(..).for_each(|packet| pool.recycle(packet));
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
 }
 
 #[test]

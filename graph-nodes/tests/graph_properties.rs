@@ -8,11 +8,11 @@ use std::cell::RefCell;
 
 use etherparse::{Icmpv4Header, IpNumber, Ipv4Header};
 use harness::{
-    Router, Sent, Tally,
+    Router, Sent, Setup, Tally,
     datagram::{Datagram, arriving, parse, patched, pattern},
     script::{Numbers, mutated},
     seeds::seeds,
-    town::{self, EAST, MTU, WEST, town},
+    town::{self, EAST, MTU, WEST, town_with},
 };
 use proptest::{
     prelude::*,
@@ -97,7 +97,7 @@ fn is_error_about(router: &Router, sent: &[Sent], datagram: &[u8]) {
 
 #[test]
 fn every_frame_that_leaves_is_right() {
-    let router = RefCell::new(town());
+    let router = RefCell::new(town_with(&Setup::measuring()));
     let forwarded = RefCell::new(0);
     let errors = RefCell::new(0);
     for_all(6000, &frames(), |(port, frame)| {
@@ -147,7 +147,7 @@ fn every_frame_that_leaves_is_right() {
 
 #[test]
 fn pieces_reassemble_to_what_was_cut() {
-    let router = RefCell::new(town());
+    let router = RefCell::new(town_with(&Setup::measuring()));
     let options = [
         vec![],
         vec![1, 1, 1, 1],
@@ -196,7 +196,7 @@ fn pieces_reassemble_to_what_was_cut() {
 
 #[test]
 fn mutations_of_the_named_seeds_keep_the_books() {
-    let mut router = town();
+    let mut router = town_with(&Setup::measuring());
     let seeds = seeds();
     let mut numbers = Numbers(0x0057_ee1e_d000_0001);
     for _ in 0..3000 {

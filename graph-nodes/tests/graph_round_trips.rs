@@ -61,7 +61,7 @@ impl Trial {
         for vector in LATENCY_BY_CUSTOMER {
             router.counters.grow_simple(vector, 2 * latency::WIDTH).unwrap();
         }
-        router.now = clock::now();
+        router.now = clock::now(); // real time, so that what happens inside takes some
         Trial { router, clock }
     }
 

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 use weir_graph::{adjacency::AdjacencyIndex, fib::Prefix4, node::Request};
 
-use super::{HZ, Router, Sent, datagram, link_header, neighbour_mac, port_mac, town};
+use super::{HZ, Router, Sent, Setup, datagram, link_header, neighbour_mac, port_mac, town};
 
 pub const JOIN: u8 = 0 << 2;
 pub const RUN: u8 = 1 << 2;
@@ -49,7 +49,7 @@ const MOST_ANSWERS: usize = 64;
 
 impl Player {
     pub fn new() -> Player {
-        Player { router: town::town(), answered: Vec::new() }
+        Player { router: town::town_with(&Setup::measuring()), answered: Vec::new() }
     }
 
     /// Plays a script. Panics where the books do not balance, where a frame leaves that no router may send, or where the graph panics.
