@@ -58,6 +58,8 @@ static ALLOCATOR: Counting = Counting;
 
 /// Bytes of an IP and a TCP header with timestamps.
 const HEADERS: usize = 52;
+/// Packets from asking for a flow's memory to using it, as in `tcp-rtt-match`.
+const AHEAD: usize = 16;
 /// Bytes between packets, as frames lie apart.
 const STRIDE: usize = 2048;
 
@@ -186,12 +188,15 @@ impl Nodes {
                 tracker.prefetch(*hash);
             }
         }
-        for &hash in &self.hashes {
-            tracker.prefetch_flow(hash);
+        for hash in self.hashes.iter_mut().take(AHEAD) {
+            *hash = tracker.prefetch_flow(*hash);
         }
-        for ((facts, &hash), ticket) in self.facts.iter().zip(&self.hashes).zip(&mut self.tickets) {
+        for (index, (facts, ticket)) in self.facts.iter().zip(&mut self.tickets).enumerate() {
+            if let Some(ahead) = self.hashes.get_mut(index + AHEAD) {
+                *ahead = tracker.prefetch_flow(*ahead);
+            }
             *ticket = match facts {
-                Some(observed) => tracker.arrive(observed, hash, begin, sum),
+                Some(observed) => tracker.arrive(observed, self.hashes[index], begin, sum),
                 None => Ticket::NONE,
             };
         }

@@ -99,13 +99,14 @@ impl Point {
     /// Measures what waits.
     pub fn flush(&mut self, out: &mut impl Write) -> io::Result<()> {
         let Point { tracker, vector, output } = self;
-        for (.., hash) in vector.iter().take(AHEAD) {
-            tracker.prefetch_flow(*hash);
+        for (.., hash) in vector.iter_mut().take(AHEAD) {
+            *hash = tracker.prefetch_flow(*hash);
         }
-        for (index, (passing, observed, hash)) in vector.iter().enumerate() {
-            if let Some((.., ahead)) = vector.get(index + AHEAD) {
-                tracker.prefetch_flow(*ahead);
+        for index in 0..vector.len() {
+            if let Some((.., ahead)) = vector.get_mut(index + AHEAD) {
+                *ahead = tracker.prefetch_flow(*ahead);
             }
+            let (passing, observed, hash) = &vector[index];
             let mut taking = output.take(passing, observed);
             let ticket = tracker.arrive(observed, *hash, passing.time, &mut taking);
             if let Some(line) = taking.line {

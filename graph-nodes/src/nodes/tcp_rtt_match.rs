@@ -30,7 +30,7 @@ pub const REGISTRATION: Registration =
     Registration { name: "tcp-rtt-match", next: &["tcp-rtt-stamp"], reasons: &[], events: &[], create };
 
 /// Flows whose memory is asked for that many packets before it is used: what a cache line takes to come, at some 20 clocks a packet.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// Flows are aged, and their numbers published, that often even if no packet comes: a worker without packets wakes up ten times a second as long as
 /// there are flows.
@@ -88,13 +88,14 @@ impl Node for TcpRttMatch {
             self.passed.packet(*up, *down, packet.len());
             packet.set_passage(Passage { ticket: Ticket::NONE, arrived, up: *up, down: *down });
         }
-        for (_, hash, _) in self.observed.iter().take(AHEAD) {
-            tracker.prefetch_flow(*hash);
+        for (_, hash, _) in self.observed.iter_mut().take(AHEAD) {
+            *hash = tracker.prefetch_flow(*hash);
         }
-        for (index, (observed, hash, at)) in self.observed.iter().enumerate() {
-            if let Some((_, ahead, _)) = self.observed.get(index + AHEAD) {
-                tracker.prefetch_flow(*ahead);
+        for index in 0..self.observed.len() {
+            if let Some((_, ahead, _)) = self.observed.get_mut(index + AHEAD) {
+                *ahead = tracker.prefetch_flow(*ahead);
             }
+            let (observed, hash, at) = &self.observed[index];
             let packet = &mut packets[*at];
             let answer = Answer {
                 observed,

@@ -2,19 +2,26 @@
 
 /// A flow's two ends, the lower one first: by address, then port, as numbers.
 ///
-/// In words that are written and read as a whole, as the flow table does too: reading two words at once that have been written apart stalls the processor.
+/// ```text
+///            63          48 47                        16 15           0
+///  word     ├ higher port ─┼ lower address, last 32 bits ┼ lower port ─┤      all that tells
+///  last     ├ higher address, last 32 bits ─┤                                IPv4 flows apart
+///  middle   ├ higher address, bits 32..64 ──┼ lower address, the same ────┤    and these besides
+///  low      ├ lower address, bits 64..128 ────────────────────────────────┤    for IPv6
+///  high     ├ higher address, the same ───────────────────────────────────┤
+/// ```
+/// In words that are written and read as a whole, by the flow table too: reading at once what has been written in parts stalls the processor. Apart, not
+/// as an array, so that they can stay in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// The addresses' last 32 bits, which are all of an IPv4 address: the lower end's in the lower half.
-    pub(super) last: u64,
-    /// The 32 bits above those, in the same way, and the upper halves of both addresses.
+    word: u64,
+    last: u32,
     middle: u64,
-    first: [u64; 2],
-    /// The lower end's port in the upper half.
-    pub(super) ports: u32,
+    low: u64,
+    high: u64,
 }
 
-/// `middle` of IPv4 addresses (mapped); `first` is 0.
+/// `middle` of IPv4 addresses, which are mapped; `low` and `high` are 0.
 const MIDDLE_IP4: u64 = 0xffff_0000_ffff;
 
 impl Ends {
@@ -26,9 +33,8 @@ impl Ends {
         let source = u64::from(source) << 16 | u64::from(ports >> 16);
         let destination = u64::from(destination) << 16 | u64::from(ports & 0xffff);
         let (low, high) = (source.min(destination), source.max(destination));
-        let last = low >> 16 | high >> 16 << 32;
-        let ports = (low as u32) << 16 | high as u32 & 0xffff;
-        (Ends { last, middle: MIDDLE_IP4, first: [0; 2], ports }, source > destination)
+        let (word, last) = (high << 48 | low, (high >> 16) as u32);
+        (Ends { word, last, middle: MIDDLE_IP4, low: 0, high: 0 }, source > destination)
     }
 
     /// The same of any packet.
@@ -37,12 +43,13 @@ impl Ends {
         let (source, destination) = ((source, ports >> 16), (destination, ports & 0xffff));
         let backward = source > destination;
         let (low, high) = if backward { (destination, source) } else { (source, destination) };
-        let both = |low: u128, high: u128| u64::from(low as u32) | u64::from(high as u32) << 32;
+        let word = |address: u128, shift: u32| u64::from((address >> shift) as u32);
         let ends = Ends {
-            last: both(low.0, high.0),
-            middle: both(low.0 >> 32, high.0 >> 32),
-            first: [low.0, high.0].map(|address| (address >> 64) as u64),
-            ports: low.1 << 16 | high.1,
+            word: u64::from(high.1) << 48 | word(low.0, 0) << 16 | u64::from(low.1),
+            last: high.0 as u32,
+            middle: word(high.0, 32) << 32 | word(low.0, 32),
+            low: (low.0 >> 64) as u64,
+            high: (high.0 >> 64) as u64,
         };
         (ends, backward)
     }
@@ -50,33 +57,32 @@ impl Ends {
     /// Some address is none of IPv4.
     #[inline]
     pub(super) fn are_ip6(&self) -> bool {
-        (self.middle ^ MIDDLE_IP4) | self.first[0] | self.first[1] != 0
+        (self.middle ^ MIDDLE_IP4) | self.low | self.high != 0
     }
 
-    /// Address of an end, 0 being the lower one.
-    pub(super) fn address(&self, end: usize) -> u128 {
-        let half = |both: u64| u128::from((both >> (end % 2 * 32)) as u32);
-        u128::from(self.first[end % 2]) << 64 | half(self.middle) << 32 | half(self.last)
-    }
-
-    /// Port of an end, 0 being the lower one.
-    pub(super) fn port(&self, end: usize) -> u16 {
-        (if end == 0 { self.ports >> 16 } else { self.ports }) as u16
-    }
-
-    /// What tells IPv4 flows apart, an end a word.
+    /// What tells IPv4 flows apart.
     #[inline(always)]
-    pub(super) fn ip4_words(&self) -> [u64; 2] {
-        let (low, high) = (self.last as u32, (self.last >> 32) as u32);
-        [
-            u64::from(low) << 16 | u64::from(self.ports >> 16),
-            u64::from(high) << 16 | u64::from(self.ports & 0xffff),
-        ]
+    pub(super) fn words(&self) -> (u64, u32) {
+        (self.word, self.last)
     }
 
     /// What tells IPv6 flows apart besides.
     #[inline(always)]
-    pub(super) fn upper_words(&self) -> [u64; 3] {
-        [self.middle, self.first[0], self.first[1]]
+    pub(super) fn upper(&self) -> [u64; 3] {
+        [self.middle, self.low, self.high]
     }
+
+    /// Address and port of the lower end.
+    pub(super) fn lower(&self) -> (u128, u16) {
+        (address(self.low, self.middle as u32, (self.word >> 16) as u32), self.word as u16)
+    }
+
+    /// Address and port of the higher end.
+    pub(super) fn higher(&self) -> (u128, u16) {
+        (address(self.high, (self.middle >> 32) as u32, self.last), (self.word >> 48) as u16)
+    }
+}
+
+fn address(upper: u64, middle: u32, last: u32) -> u128 {
+    u128::from(upper) << 64 | u128::from(middle) << 32 | u128::from(last)
 }

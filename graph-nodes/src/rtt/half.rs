@@ -204,7 +204,7 @@ impl Half {
     }
 
     /// The stamp's answer has come. No sample if the packet has not left yet, or if that was longer ago than `stale`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn answer(&mut self, now: u64, stale: u64) -> Answer {
         let (age, inside) = (self.age(now), self.has(INSIDE));
         self.cancel();

@@ -8,10 +8,10 @@ use super::observed::Observed;
 ///
 /// ```text
 ///  63        48 47          32 31                    0
-///  ├─ not used ─┼─ tag ────────┼─ bucket ─────────────┤
+///  ├─ hint ─────┼─ tag ────────┼─ bucket ─────────────┤
 /// ```
 /// The tag's upper bits are not hash but kind: `1`, echo, IPv6 (`Observed::kind_bits`); so that one comparison of sixteen bits finds an occupied place of
-/// the right kind.
+/// the right kind. The hint is 0, or where in the bucket the flow seems to be.
 ///
 /// Folded multiplication (the idea of wyhash) with secret words: a sender who can't see buckets can't find addresses and ports that meet in one of
 /// them. Which worker a flow belongs to is not decided here but by [`flow_hash`](crate::flow_hash), under other keys.
@@ -55,16 +55,16 @@ impl FlowHash {
     #[inline(always)]
     pub fn of(&self, observed: &Observed) -> u64 {
         let FlowHash(secret) = self;
-        let [low, high] = observed.ends().ip4_words();
-        let mut hash = fold(low ^ secret[0], high ^ secret[1]);
+        let (word, last) = observed.ends().words();
+        let mut hash = fold(word ^ secret[0], u64::from(last) ^ secret[1]);
         if observed.is_ip6() {
-            let [middle, low, high] = observed.ends().upper_words();
+            let [middle, low, high] = observed.ends().upper();
             hash ^= fold(low ^ secret[3], high ^ secret[4]);
             hash ^= fold(middle ^ secret[5], secret[6]);
         }
         let hash = fold(hash, secret[2]);
         let tag = observed.kind_bits() | (hash >> 32) as u16 & TAG_HASH;
-        hash & !(0xffff << 32) | u64::from(tag) << 32
+        hash & 0xffff_ffff | u64::from(tag) << 32
     }
 }
 
@@ -79,6 +79,22 @@ impl std::fmt::Debug for FlowHash {
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
+}
+
+const HINT_SHIFT: u32 = 48;
+/// There is a hint.
+const HINT: u64 = 1 << 63;
+
+/// The hash, for a flow that seems to be at `way` of its bucket.
+#[inline(always)]
+pub(super) fn with_hint(hash: u64, way: usize) -> u64 {
+    hash | HINT | (way as u64) << HINT_SHIFT
+}
+
+/// Where the flow seems to be, in the lower bits.
+#[inline(always)]
+pub(super) fn hint(hash: u64) -> Option<usize> {
+    (hash & HINT != 0).then_some((hash >> HINT_SHIFT) as usize)
 }
 
 /// The tag that is part of a hash.

@@ -144,7 +144,8 @@ impl Observed {
         })
     }
 
-    /// As [`Self::ip4`], of any headers.
+    /// As [`Self::ip4`], of any headers. Cold, so that it is here that registers are saved.
+    #[cold]
     #[inline(never)]
     fn unusual(datagram: &[u8]) -> Option<Observed> {
         let ip = Ip4::new(datagram)?;
@@ -231,22 +232,36 @@ impl Observed {
 
     /// Source address.
     pub fn source(&self) -> u128 {
-        self.ends.address(self.direction() as usize)
+        self.from().0
     }
 
     /// Destination address.
     pub fn destination(&self) -> u128 {
-        self.ends.address(1 - self.direction() as usize)
+        self.to().0
     }
 
     /// Source port.
     pub fn source_port(&self) -> u16 {
-        self.ends.port(self.direction() as usize)
+        self.from().1
     }
 
     /// Destination port.
     pub fn destination_port(&self) -> u16 {
-        self.ends.port(1 - self.direction() as usize)
+        self.to().1
+    }
+
+    fn from(&self) -> (u128, u16) {
+        match self.direction() {
+            Direction::Forward => self.ends.lower(),
+            Direction::Backward => self.ends.higher(),
+        }
+    }
+
+    fn to(&self) -> (u128, u16) {
+        match self.direction() {
+            Direction::Forward => self.ends.higher(),
+            Direction::Backward => self.ends.lower(),
+        }
     }
 
     /// The flow's ends, the lower one first.
@@ -294,9 +309,9 @@ impl Observed {
     #[inline(always)]
     pub(super) fn is_plain(&self) -> bool {
         const RARE: u8 = flags::SYN | flags::FIN | flags::RST;
-        (self.marks.get() & !(BACKWARD | IP6) == ANY.get() | TIMESTAMPS)
-            & (self.flags & (RARE | flags::ACK) == flags::ACK)
-            & (self.window != 0)
+        const LOOKED_AT: u16 = u16::from_le_bytes([RARE | flags::ACK, !(BACKWARD | IP6)]);
+        const PLAIN: u16 = u16::from_le_bytes([flags::ACK, ANY.get() | TIMESTAMPS]);
+        (u16::from_le_bytes([self.flags, self.marks.get()]) & LOOKED_AT == PLAIN) & (self.window != 0)
     }
 
     /// Addresses beyond IPv4's.

@@ -1,9 +1,9 @@
 //! The flow table: fixed memory, eight flows a bucket, 124 bytes a flow with everything.
 //!
 //! ```text
-//!  heads  ├─ tags 8×16 bit ─┬─ seen 8×16 bit ─┬─ ports 8×32 bit ─┤  a cache line a bucket: who is here, and how stale
-//!  flows  ├─ two halves, last words of both addresses ───────────┤  a cache line a flow: all that a packet of IPv4 needs
-//!  colds  ├─ upper words of IPv6, holes: 52 bytes ───────────────┤
+//!  heads  ├─ tags 8×16 bit ─┬─ seen 8×16 bit ─┬─ words 8×32 bit ─┤  a cache line a bucket: who is here, and how stale
+//!  flows  ├─ two halves ──────────────────┬─ word of 64 bit ─────┤  a cache line a flow: all that a packet of IPv4 needs
+//!  colds  ├─ upper words of IPv6 ─┬─ holes: 52 bytes in all ─────┤
 //! ```
 //! Three arrays, not one of buckets: what every packet reads lies together, in few pages, and spreads over all sets of the cache.
 //!
@@ -20,7 +20,7 @@
 use super::{Counters, Settings, ends::Ends, half::Half, hash, observed::Observed};
 use crate::fib::prefetch;
 
-/// Flows in a bucket: with sixteen-bit tags one comparison of 128 bits, with staleness and ports one cache line.
+/// Flows in a bucket: with sixteen-bit tags one comparison of 128 bits, with staleness and addresses one cache line.
 const WAYS: usize = 8;
 
 /// What is known of a flow: how long it may be silent, and whether it may be pushed out.
@@ -45,16 +45,16 @@ const SEEN_MASK: u16 = (1 << CLASS_SHIFT) - 1;
 #[repr(C, align(64))]
 pub(super) struct Flow {
     pub(super) halves: [Half; 2],
-    /// See [`Ends`].
-    last: u64,
+    /// The first of [`Ends::words`].
+    word: u64,
 }
 
 /// What few packets need. Fields are meaningless until a flag of the half says otherwise.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(super) struct Cold {
-    /// See [`Ends`]; in halves, for a multiple of eight bytes would be more than what there is room for.
-    upper_words: [[u32; 2]; 3],
+    /// [`Ends::upper`], in halves, for a multiple of eight bytes would be more than what there is room for.
+    upper: [[u32; 2]; 3],
     /// By direction, with [`RECOVERING`](super::half::RECOVERING): the acknowledgement number that ends it.
     pub(super) recover: [u32; 2],
     /// The bytes never seen, by direction: first, and behind the last.
@@ -66,7 +66,7 @@ pub(super) struct Cold {
 impl Cold {
     #[inline(always)]
     fn is_of(&self, ends: &Ends) -> bool {
-        self.upper_words == halves(ends.upper_words())
+        self.upper == halves(ends.upper())
     }
 }
 
@@ -81,7 +81,8 @@ fn halves(words: [u64; 3]) -> [[u32; 2]; 3] {
 struct Head {
     tags: [u16; WAYS],
     seen: [u16; WAYS],
-    ports: [u32; WAYS],
+    /// The second of [`Ends::words`].
+    words: [u32; WAYS],
 }
 
 const _: () = assert!(size_of::<Head>() == 64 && size_of::<Flow>() == 64);
@@ -94,6 +95,12 @@ impl Head {
     #[inline(always)]
     fn matches(&self, tag: u16) -> u32 {
         lanes::equal(&self.tags, tag)
+    }
+
+    /// The first way with the hash's tag; any, if there is none.
+    #[inline(always)]
+    fn likely(&self, hash: u64) -> usize {
+        self.matches(hash::tag(hash)).trailing_zeros() as usize % WAYS
     }
 }
 
@@ -108,8 +115,7 @@ impl Bucket<'_> {
     #[inline(always)]
     fn is(&self, way: usize, ends: &Ends) -> bool {
         let way = way % WAYS;
-        self.head.ports[way] == ends.ports
-            && self.flows[way].last == ends.last
+        (self.flows[way].word, self.head.words[way]) == ends.words()
             && (self.head.tags[way] & hash::TAG_IP6 == 0 || self.colds[way].is_of(ends))
     }
 }
@@ -278,15 +284,14 @@ impl FlowTable {
         }
     }
 
-    /// Asks for the flow's line; reads the bucket's.
+    /// Asks for the flow's line; reads the bucket's. Gives the hash with where in the bucket the flow seems to be.
     #[inline(always)]
-    pub(super) fn prefetch_flow(&self, hash: u64) {
+    pub(super) fn prefetch_flow(&self, hash: u64) -> u64 {
         let index = self.index(hash);
-        if let (Some(head), Some(flows)) = (self.heads.get(index), self.flows.get(index)) {
-            let matches = head.matches(hash::tag(hash));
-            // No match: any line will do, a wrong one does no harm.
-            prefetch(&flows[matches.trailing_zeros() as usize % WAYS]);
-        }
+        let (Some(head), Some(flows)) = (self.heads.get(index), self.flows.get(index)) else { return hash };
+        let way = head.likely(hash);
+        prefetch(&flows[way]);
+        hash::with_hint(hash, way)
     }
 
     #[inline(always)]
@@ -323,23 +328,22 @@ impl FlowTable {
         None
     }
 
-    /// The flow, if it is at the first place with its tag, and has not been silent for long: nearly always, if it is here at all. Nothing changes.
+    /// The flow, if it is where the hint says or at the first place with its tag, and has not been silent for long: nearly always, if it is here at all. Nothing changes.
     #[inline(always)]
     pub(super) fn likely(&mut self, hash: u64, observed: &Observed, now: u64) -> Option<Likely<'_>> {
         let index = self.index(hash);
         let units = self.units(now);
         let brief = self.brief;
-        let bucket = self.bucket(index)?;
-        let matches = bucket.head.matches(hash::tag(hash));
-        let way = matches.trailing_zeros() as usize % WAYS;
+        let head = self.heads.get_mut(index)?;
+        let way = hash::hint(hash).unwrap_or_else(|| head.likely(hash)) % WAYS;
+        let flow = &mut self.flows.get_mut(index)?[way];
         let ends = observed.ends();
-        let (flow, seen) = (&mut bucket.flows[way], &mut bucket.head.seen[way]);
+        let seen = &mut head.seen[way];
         let silent = units.wrapping_sub(*seen) & SEEN_MASK;
-        let same = (matches != 0)
-            & (bucket.head.ports[way] == ends.ports)
-            & (flow.last == ends.last)
+        let same = (head.tags[way] == hash::tag(hash))
+            & ((flow.word, head.words[way]) == ends.words())
             & (silent <= brief);
-        if !same || observed.is_ip6() && !bucket.colds[way].is_of(ends) {
+        if !same || observed.is_ip6() && !self.colds.get(index)?[way].is_of(ends) {
             return None;
         }
         Some(Likely {
@@ -400,10 +404,11 @@ impl FlowTable {
         let bucket = self.bucket(index)?;
         bucket.head.tags[way] = hash::tag(hash);
         bucket.head.seen[way] = (class as u16) << CLASS_SHIFT | units;
-        bucket.head.ports[way] = ends.ports;
-        bucket.flows[way] = Flow { last: ends.last, ..Flow::default() };
+        let (word, last) = ends.words();
+        bucket.head.words[way] = last;
+        bucket.flows[way] = Flow { word, ..Flow::default() };
         if hash::tag(hash) & hash::TAG_IP6 != 0 {
-            bucket.colds[way].upper_words = halves(ends.upper_words());
+            bucket.colds[way].upper = halves(ends.upper());
         }
         Some(Slot::new(index, way))
     }
@@ -421,7 +426,7 @@ impl FlowTable {
     }
 
     /// The flow at a place that was given some time ago, if it is still this one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn still(&mut self, slot: Slot, observed: &Observed) -> Option<&mut Flow> {
         let (bucket, way) = slot.parts();
         let bucket = self.bucket(bucket)?;

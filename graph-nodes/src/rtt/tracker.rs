@@ -104,13 +104,14 @@ impl Tracker {
         self.table.prefetch(hash);
     }
 
-    /// Second stage, some packets later: reads that line, and asks for the flow's.
+    /// Second stage, some packets later: reads that line, and asks for the flow's. Gives the hash with where the flow seems to be, which
+    /// saves [`Self::arrive`] looking again.
     #[inline(always)]
-    pub fn prefetch_flow(&self, hash: u64) {
-        self.table.prefetch_flow(hash);
+    pub fn prefetch_flow(&self, hash: u64) -> u64 {
+        self.table.prefetch_flow(hash)
     }
 
-    /// A packet came in at `now`; `hash` is [`Self::hash`] of it.
+    /// A packet came in at `now`; `hash` is [`Self::hash`] of it, as it is or as [`Self::prefetch_flow`] gave it back.
     ///
     /// Packets are told in the order in which they came, times never go back. (A time that does, as in a damaged capture, can lose samples but makes
     /// no wrong one.)
@@ -122,7 +123,8 @@ impl Tracker {
         }
     }
 
-    /// [`Self::arrive`] of any packet.
+    /// [`Self::arrive`] of any packet. Cold, so that it is here that registers are saved.
+    #[cold]
     #[inline(never)]
     pub(super) fn unusual(
         &mut self,
@@ -165,7 +167,7 @@ impl Tracker {
     /// The packet leaves at `now`; `ticket` is what [`Self::arrive`] gave for it, and `observed` its facts then. Does nothing unless
     /// [`Ticket::wants_stamp`], so the facts need not be read again otherwise. However long the packet was inside, and whatever became of its flow
     /// and its place in the table: it is stamped only if the stamp that was kept for it is still wanted.
-    #[inline]
+    #[inline(always)]
     pub fn depart(&mut self, ticket: Ticket, observed: &Observed, now: u64) {
         if !ticket.wants_stamp() {
             return;
@@ -201,7 +203,7 @@ fn begins_flow(observed: &Observed) -> bool {
 
 impl Settings {
     /// The stamp of `half`, which is `direction` of the flow at `slot`, has its answer.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn sample(
         &self,
         half: &mut Half,

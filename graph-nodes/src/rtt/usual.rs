@@ -228,7 +228,8 @@ mod tests {
                 let observed = observed(step, [sequence, acknowledgement, tsval, tsecr]);
                 let [first, second] = &mut both;
                 let hash = first.0.hash(&observed);
-                let short = first.0.arrive(&observed, hash, now, &mut first.1);
+                let hint = if step.leaves { first.0.prefetch_flow(hash) } else { hash };
+                let short = first.0.arrive(&observed, hint, now, &mut first.1);
                 let long = second.0.unusual(&observed, hash, now, &mut second.1);
                 prop_assert_eq!(short, long);
                 for (tracker, _) in &mut both {

@@ -51,7 +51,7 @@ pub fn arrive(tracker: &mut Tracker, datagram: &[u8], now: u64) -> (Ticket, Brou
     let Some(observed) = Observed::ip4(datagram) else { return (Ticket::NONE, brought) };
     let hash = tracker.hash(&observed);
     tracker.prefetch(hash);
-    tracker.prefetch_flow(hash);
+    let hash = tracker.prefetch_flow(hash);
     let ticket = tracker.arrive(&observed, hash, now, &mut brought);
     tracker.age(now);
     (ticket, brought)
