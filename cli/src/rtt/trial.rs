@@ -3,47 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use weir_stats::{Bounds, CombinedRow, Description, EntryId, Error, Options, Reader, Segment, SimpleRow};
+use weir_stats::{Bounds, CombinedRow, EntryId, Error, Options, Reader, Segment, SimpleRow};
 
 use crate::names::{Meaning, Names};
 
 use super::subject::{BY_CUSTOMER, BY_PORT, PREFIXES, Source};
 
-const BY_NAME: &str = "customer=/customers/names";
-const BY_NAME_AND_BIN: &str = "customer=/customers/names,le=/rtt/bins";
+#[path = "../../tests/measured/mod.rs"]
+mod measured;
 
-/// What the segment describes.
-pub const DESCRIPTIONS: [Description; 14] = [
-    Description::names("/rtt/bins", "bounds"),
-    Description::names("/customers/names", "customers"),
-    Description::names("/customers/prefixes", "the customers' prefixes"),
-    Description::combined("/customers/{direction}", BY_NAME, "packets of the customer"),
-    Description::simple("/customers/retransmissions/{direction}", "packets", BY_NAME, "sent again"),
-    Description::simple("/customers/reordered/{direction}", "packets", BY_NAME, "too late"),
-    Description::simple(
-        "/rtt/customers/{side}",
-        "microseconds",
-        BY_NAME_AND_BIN,
-        "round trips beyond a side",
-    ),
-    Description::simple("/delay/customers/{direction}", "microseconds", BY_NAME_AND_BIN, "waited inside"),
-    Description::simple(
-        "/rtt/ports",
-        "microseconds",
-        "interface=/if/names,le=/rtt/bins",
-        "round trips beyond",
-    ),
-    Description::simple("/delay/ports", "microseconds", "interface=/if/names,le=/rtt/bins", "waited inside"),
-    Description::names("/if/names", "ports"),
-    Description::combined("/if/tx", "interface=/if/names", "sent"),
-    Description::ring("/rtt/events", "samples"),
-    Description::names("/rtt/methods", "ways to measure"),
-];
-
-/// 16 us to 16 s, eight bins an octave.
-pub fn bounds() -> Vec<u64> {
-    (0..20).flat_map(|octave| (1..=8).map(move |bin| (16 << octave) + bin * (2 << octave) - 1)).collect()
-}
+pub use measured::{DESCRIPTIONS, bounds};
 
 /// The writer, and one worker's rows.
 pub struct Trial {

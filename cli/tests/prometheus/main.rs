@@ -4,6 +4,8 @@
 mod exporter;
 mod http;
 mod large;
+#[path = "../measured/mod.rs"]
+mod measured;
 mod outside;
 mod restarts;
 mod rtt;

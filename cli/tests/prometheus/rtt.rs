@@ -4,47 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
-use weir_stats::{Bounds, Description, Options, Segment, Server};
+use weir_stats::{Bounds, Options, Segment, Server};
 
 use crate::exporter::{CLASSIC, Exporter, sample};
+use crate::measured::{DESCRIPTIONS, bounds};
 use crate::outside::documentation;
 
-const BY_NAME: &str = "customer=/customers/names";
-const BY_NAME_AND_BIN: &str = "customer=/customers/names,le=/rtt/bins";
-const BY_PORT_AND_BIN: &str = "interface=/if/names,le=/rtt/bins";
-
-/// As weir says it.
-const DESCRIPTIONS: [Description; 13] = [
-    Description::names("/rtt/bins", "bounds of the histograms"),
-    Description::names("/customers/names", "customers"),
-    Description::combined("/customers/{direction}", BY_NAME, "packets of the customer"),
-    Description::simple("/customers/retransmissions/{direction}", "packets", BY_NAME, "sent again"),
-    Description::simple("/customers/reordered/{direction}", "packets", BY_NAME, "came too late"),
-    Description::simple(
-        "/rtt/customers/{side}",
-        "microseconds",
-        BY_NAME_AND_BIN,
-        "round trips beyond a side",
-    ),
-    Description::simple("/delay/customers/{direction}", "microseconds", BY_NAME_AND_BIN, "waited inside"),
-    Description::simple("/rtt/ports", "microseconds", BY_PORT_AND_BIN, "round trips beyond a port"),
-    Description::simple("/delay/ports", "microseconds", BY_PORT_AND_BIN, "waited inside"),
-    Description::simple(
-        "/rtt/samples",
-        "samples",
-        "method=/rtt/methods",
-        "round trips by the way to measure",
-    ),
-    Description::simple("/rtt/flows", "flows", "state=/rtt/states", "flows by what became of them"),
-    Description::names("/if/names", "ports"),
-    Description::ring("/rtt/events", "samples"),
-];
-
 const CUSTOMERS: usize = 100;
-
-fn bounds() -> Vec<u64> {
-    (0..20).flat_map(|octave| (1..=8).map(move |bin| (16 << octave) + bin * (2 << octave) - 1)).collect()
-}
 
 /// Each customer has counted something in each place.
 fn segment() -> Segment {
@@ -60,7 +26,7 @@ fn segment() -> Segment {
                 ("/customers/names", customers),
                 ("/if/names", names(&["eth1", "eth2"])),
                 ("/rtt/methods", names(&["timestamp", "sequence", "echo", "handshake"])),
-                ("/rtt/states", names(&["active", "evicted"])),
+                ("/rtt/flow-states", names(&["active", "evicted"])),
             ] {
                 let mut vector = batch.names(path, texts.len())?;
                 texts.iter().enumerate().try_for_each(|(at, text)| batch.set_name(&mut vector, at, text))?;

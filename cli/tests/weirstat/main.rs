@@ -12,6 +12,8 @@ mod fs;
 mod lab;
 mod live;
 mod manual;
+#[path = "../measured/mod.rs"]
+mod measured;
 mod polling;
 mod refusals;
 mod round_trips;

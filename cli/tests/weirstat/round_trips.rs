@@ -3,45 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use weir_stats::{
-    Batch, Bounds, CombinedRow, Description, Error, Names, Options, RingRow, Segment, Server, SimpleRow,
-};
-
-const BY_NAME: &str = "customer=/customers/names";
-const BY_NAME_AND_BIN: &str = "customer=/customers/names,le=/rtt/bins";
-const BY_PORT_AND_BIN: &str = "interface=/if/names,le=/rtt/bins";
-
-/// What it says of its segment.
-pub const DESCRIPTIONS: [Description; 12] = [
-    Description::names("/rtt/bins", "bounds of the histograms"),
-    Description::names("/customers/names", "customers"),
-    Description::combined("/customers/{direction}", BY_NAME, "packets of the customer"),
-    Description::simple("/customers/retransmissions/{direction}", "packets", BY_NAME, "sent again"),
-    Description::simple("/customers/reordered/{direction}", "packets", BY_NAME, "came too late"),
-    Description::simple(
-        "/rtt/customers/{side}",
-        "microseconds",
-        BY_NAME_AND_BIN,
-        "round trips beyond a side",
-    ),
-    Description::simple("/delay/customers/{direction}", "microseconds", BY_NAME_AND_BIN, "waited inside"),
-    Description::simple("/rtt/ports", "microseconds", BY_PORT_AND_BIN, "round trips beyond a port"),
-    Description::simple("/delay/ports", "microseconds", BY_PORT_AND_BIN, "waited inside"),
-    Description::names("/if/names", "ports"),
-    Description::combined("/if/tx", "interface=/if/names", "sent"),
-    Description::ring("/rtt/events", "samples"),
-];
+use crate::measured::{DESCRIPTIONS, bounds};
+use weir_stats::{Batch, Bounds, CombinedRow, Error, Names, Options, RingRow, Segment, Server, SimpleRow};
 
 /// Room for customers.
 const CAPACITY: usize = 16;
 
 /// Records that a follower can be behind by: those of a ring row, but for the one that is written next.
 pub const RECORDS: u64 = 47;
-
-/// 16 us to 16 s, eight bins an octave.
-pub fn bounds() -> Vec<u64> {
-    (0..20).flat_map(|octave| (1..=8).map(move |bin| (16 << octave) + bin * (2 << octave) - 1)).collect()
-}
 
 /// What is measured of a customer.
 #[derive(Clone, Copy)]
