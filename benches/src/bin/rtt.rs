@@ -202,11 +202,14 @@ impl Nodes {
         }
         tracker.age(begin);
         let middle = now();
-        for (at, &ticket) in self.tickets.iter().enumerate() {
-            if ticket.wants_stamp()
-                && let Some(observed) = Observed::ip4(traffic.datagram(at))
-            {
-                tracker.depart(ticket, &observed, middle);
+        let (mut stamped, mut count) = ([0u8; VECTOR], 0);
+        for (at, ticket) in self.tickets.iter().enumerate() {
+            stamped[count % VECTOR] = at as u8;
+            count += usize::from(ticket.wants_stamp());
+        }
+        for at in stamped.iter().take(count).map(|&at| usize::from(at)) {
+            if let Some(observed) = Observed::ip4(traffic.datagram(at)) {
+                tracker.depart(self.tickets[at], &observed, middle);
             }
         }
         let end = now();
