@@ -21,6 +21,8 @@ pub(super) struct Ends {
     high: u64,
 }
 
+/// What stands above the last 32 bits of a mapped IPv4 address (RFC 4291 §2.5.5.2).
+const MAPPED: u128 = 0xffff;
 /// `middle` of IPv4 addresses, which are mapped; `low` and `high` are 0.
 const MIDDLE_IP4: u64 = 0xffff_0000_ffff;
 
@@ -40,6 +42,9 @@ impl Ends {
     /// The same of any packet.
     #[inline]
     pub(super) fn of(source: u128, destination: u128, ports: u32) -> (Ends, bool) {
+        if source >> 32 == MAPPED && destination >> 32 == MAPPED {
+            return Ends::ip4(source as u32, destination as u32, ports);
+        }
         let (source, destination) = ((source, ports >> 16), (destination, ports & 0xffff));
         let backward = source > destination;
         let (low, high) = if backward { (destination, source) } else { (source, destination) };
