@@ -9,8 +9,9 @@ use weir_graph::{
     adjacency::{Adjacencies, Path},
     clock::{self, Clock},
     counters::Counters,
+    customers::{Customer, Customers},
     exchange::Exchange,
-    fib::{Fib, FibLimits, FibWriter, NextHop, Prefix4},
+    fib::{Fib, FibLimits, FibWriter, NextHop, Prefix4, PrefixError},
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
@@ -18,22 +19,40 @@ use weir_graph::{
     packet::Packet,
     ports::Ports,
     quiescence::Quiescence,
-    wire::ip4,
+    round_trips, rtt,
+    wire::{ethernet, ip4},
 };
 use weir_stats::{Options, Reader, Segment, Value};
+
+use crate::tcp::{HEADERS, TcpFlows};
 
 /// Frames that packets are taken from in turn: twice as many as the rings of a port hold.
 const RING: usize = 4096;
 /// Bytes of a packet: the smallest Ethernet frame without its check sequence holds 60; 64 with it, as benchmarks count.
 const LENGTH: usize = 60;
+/// Bytes of Ethernet's header.
+const LINK: usize = ethernet::LENGTH;
+/// Bytes of data in a TCP segment that has any.
+const PAYLOAD: u16 = 6;
+/// Bytes of a TCP packet.
+const TCP_LENGTH: usize = LINK + HEADERS + PAYLOAD as usize;
 const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// From a neighbour to the port, IPv4.
+const LINK_HEADER: [u8; LINK] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 8, 8, 0];
+/// Where the addresses of TCP's senders begin.
+const SENDERS: u32 = 10 << 24;
 
 /// What a router is made with.
+#[derive(Clone, Copy)]
 pub struct Setup {
     /// 1 gives one default route, more give so many /24 networks from 11.0.0.0 on. Every packet goes to an address drawn at random from them.
     pub routes: u32,
     /// Workers, which all run on this thread, one after the other. Each receives as much as the others, and gives to the others what is theirs.
     pub workers: usize,
+    /// TCP of so many flows, at random, instead of UDP; 0: UDP. It goes by the default route.
+    pub flows: usize,
+    /// Measure round-trip times, and count by customer: each sender of a TCP flow is one.
+    pub measured: bool,
 }
 
 /// A router without ports.
@@ -44,6 +63,7 @@ pub struct MemoryRouter {
     /// Packets that are ready to be received, oldest first.
     waiting: std::collections::VecDeque<Packet>,
     routes: u32,
+    flows: Option<TcpFlows>,
     random: Random,
     reader: Reader,
     _writer: FibWriter,
@@ -79,7 +99,10 @@ impl MemoryRouter {
         let segment = Segment::create(Options { workers: setup.workers, ..Options::default() })?;
         let reader = Reader::of(&segment)?;
         let mut counters = Counters::new(segment);
-        let mut without = vec![tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name];
+        let mut without = Vec::new();
+        if !setup.measured {
+            without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
+        }
         if setup.workers == 1 {
             without.push(hand_off::REGISTRATION.name);
         }
@@ -89,7 +112,7 @@ impl MemoryRouter {
         ports.set_mac(0, PORT_MAC);
         let quiescence = Quiescence::new(1);
         let (fib, mut writer) = Fib::new(FibLimits::default(), quiescence.clone())?;
-        let (adjacencies, mut adjacency_writer) = Adjacencies::new(16, quiescence);
+        let (adjacencies, mut adjacency_writer) = Adjacencies::new(16, quiescence.clone());
         let path = Path { port: 1, mtu: 1500, next_hop: u32::from(Ipv4Addr::new(10, 0, 2, 2)) };
         let adjacency = adjacency_writer.allocate(path)?;
         adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path)?;
@@ -102,10 +125,20 @@ impl MemoryRouter {
                 routes = routes.max(writer.insert(Prefix4::new(network(route), 24)?, &next_hops)?.as_u32());
             }
         }
-        let tables = Arc::new(Tables { fib, adjacencies, customers: None, ports });
+        let clock = Clock::calibrate();
+        let flows = (setup.flows > 0).then(|| TcpFlows::new(setup.flows, clock));
+        let mut customers = None;
+        if setup.measured {
+            round_trips::register(&mut counters)?;
+            let (table, mut writer) = Customers::new(quiescence)?;
+            let senders = flows.as_ref().map_or(0, TcpFlows::senders);
+            let sender = |at| Ok((Prefix4::new(SENDERS + at, 32)?, Customer::of_column(at)));
+            writer.replace((0..senders).map(sender).collect::<Result<Vec<_>, PrefixError>>()?)?;
+            customers = Some(table);
+        }
+        let tables = Arc::new(Tables { fib, adjacencies, customers, ports });
         let (frames, mut ids) = Frames::in_memory((1 + setup.workers as u32) * RING as u32);
         let (requests, _) = crossbeam_channel::bounded(1);
-        let clock = Clock::calibrate();
         let mut graphs = Vec::new();
         for (exchange, row) in
             Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter().zip(1..)
@@ -118,14 +151,15 @@ impl MemoryRouter {
                 requests: requests.clone(),
                 clock,
                 seed: 0x77_65_69_72,
-                rtt: None,
+                rtt: setup.measured.then(|| rtt::Settings::new(clock, setup.flows.max(1024) * 2)),
             };
             graphs.push(Graph::new(&shape, &mut bench, pool)?.with_exchange(exchange));
         }
         counters.grow_combined(&weir_graph::nodes::ip4_lookup::ROUTE_COUNTERS, routes as usize + 1)?;
+        let length = if flows.is_some() { TCP_LENGTH } else { LENGTH };
         let mut waiting = std::collections::VecDeque::with_capacity(RING);
         for id in ids {
-            match frames.packet(id, usize::from(frames.headroom()), LENGTH, 0) {
+            match frames.packet(id, usize::from(frames.headroom()), length, 0) {
                 Ok(packet) => waiting.push_back(packet),
                 Err(_) => return Err("a frame is too small".into()),
             }
@@ -135,6 +169,7 @@ impl MemoryRouter {
             frames,
             waiting,
             routes: setup.routes.max(1),
+            flows,
             random: Random(0x5eed),
             reader,
             _writer: writer,
@@ -151,10 +186,23 @@ impl MemoryRouter {
         Ok(router)
     }
 
-    /// Writes a fresh packet to an address of one of the routes.
+    /// Writes a fresh packet: of a flow, or to an address of one of the routes.
     fn write(&mut self, packet: &mut Packet) {
-        let destination = network(self.random.below(self.routes)) + self.random.below(256);
-        self.frames.bytes_mut(packet).copy_from_slice(&frame(destination));
+        let frame = self.frames.bytes_mut(packet);
+        match &mut self.flows {
+            Some(flows) => {
+                frame.fill(0);
+                frame[..LINK].copy_from_slice(&LINK_HEADER);
+                if let Some(headers) = frame.get_mut(LINK..).and_then(|rest| rest.first_chunk_mut()) {
+                    let flow = flows.any();
+                    flows.write(flow, PAYLOAD, clock::now(), headers);
+                }
+            }
+            None => {
+                let destination = network(self.random.below(self.routes)) + self.random.below(256);
+                frame.copy_from_slice(&datagram(destination));
+            }
+        }
     }
 
     /// Forwards `vectors` vectors of `size` packets for each worker and measures only the graphs.
@@ -176,19 +224,23 @@ impl MemoryRouter {
                 }
             }
             round.ticks += clock::now().wrapping_sub(begin);
-            let (frames, routes, random) = (&self.frames, self.routes, &mut self.random);
-            for graph in &mut self.graphs {
-                let (_, sent) = graph.transmit(1);
+            for at in 0..self.graphs.len() {
+                let (_, sent) = self.graphs[at].transmit(1);
+                let mut sent = std::mem::take(sent);
                 round.packets += sent.len() as u64;
-                for mut packet in sent.drain(..) {
+                for packet in sent.drain(..) {
                     // Forwarded packets come back as received ones: fresh bytes, nothing known about them.
-                    let destination = network(random.below(routes)) + random.below(256);
-                    frames.bytes_mut(&mut packet).copy_from_slice(&frame(destination));
-                    match frames.packet(frames.free(packet), usize::from(frames.headroom()), LENGTH, 0) {
-                        Ok(packet) => self.waiting.push_back(packet),
+                    let length = if self.flows.is_some() { TCP_LENGTH } else { LENGTH };
+                    let headroom = usize::from(self.frames.headroom());
+                    match self.frames.packet(self.frames.free(packet), headroom, length, 0) {
+                        Ok(mut packet) => {
+                            self.write(&mut packet);
+                            self.waiting.push_back(packet);
+                        }
                         Err(_) => return round,
                     }
                 }
+                *self.graphs[at].transmit(1).1 = sent; // its memory, to be used again
             }
         }
         round
@@ -230,10 +282,9 @@ fn network(route: u32) -> u32 {
 }
 
 /// A UDP packet to `destination`, 64 bytes with the check sequence that is not there.
-fn frame(destination: u32) -> [u8; LENGTH] {
+fn datagram(destination: u32) -> [u8; LENGTH] {
     let mut frame = [0; LENGTH];
-    frame[..6].copy_from_slice(&PORT_MAC);
-    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 8, 8, 0]);
+    frame[..LINK].copy_from_slice(&LINK_HEADER);
     let total = (LENGTH - 14) as u16;
     if let Some(mut header) = ip4::Ip4Mut::new(&mut frame[14..]) {
         header.set_lengths(ip4::LENGTH, total);

@@ -24,16 +24,26 @@ struct Arguments {
     only: String,
 }
 
-/// A case: its name, its routes, workers, packets in a vector.
-const CASES: [(&str, u32, usize, usize); 7] = [
-    ("1 route", 1, 1, VECTOR),
-    ("1 route, quarter vectors", 1, 1, VECTOR / 4),
-    ("1,000 routes, random destinations", 1_000, 1, VECTOR),
-    ("500,000 /24 routes, random destinations", 500_000, 1, VECTOR),
-    ("1,000,000 /24 routes, random destinations", 1_000_000, 1, VECTOR),
-    ("1,000 routes, two workers in turn, half of the packets handed over", 1_000, 2, VECTOR),
-    ("1,000 routes, two workers in turn, quarter vectors", 1_000, 2, VECTOR / 4),
-];
+/// A case: its name, the router, packets in a vector.
+fn cases() -> Vec<(&'static str, Setup, usize)> {
+    let plain = Setup { routes: 1, workers: 1, flows: 0, measured: false };
+    let routes = |routes| Setup { routes, ..plain };
+    let two = Setup { routes: 1_000, workers: 2, ..plain };
+    let tcp = |flows, measured| Setup { flows, measured, ..plain };
+    vec![
+        ("1 route", plain, VECTOR),
+        ("1 route, quarter vectors", plain, VECTOR / 4),
+        ("1,000 routes, random destinations", routes(1_000), VECTOR),
+        ("500,000 /24 routes, random destinations", routes(500_000), VECTOR),
+        ("1,000,000 /24 routes, random destinations", routes(1_000_000), VECTOR),
+        ("1,000 routes, two workers in turn, half of the packets handed over", two, VECTOR),
+        ("1,000 routes, two workers in turn, quarter vectors", two, VECTOR / 4),
+        ("TCP, 1,000 flows", tcp(1_000, false), VECTOR),
+        ("TCP, 1,000 flows, measured, 63 customers", tcp(1_000, true), VECTOR),
+        ("TCP, 1,000,000 flows", tcp(1_000_000, false), VECTOR),
+        ("TCP, 1,000,000 flows, measured, 62,500 customers", tcp(1_000_000, true), VECTOR),
+    ]
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
@@ -46,12 +56,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let hz = Clock::calibrate().hz();
     let mut documents = Vec::new();
-    for (name, routes, workers, size) in CASES {
+    for (name, setup, size) in cases() {
         if !name.contains(&arguments.only) {
             continue;
         }
         eprintln!("{name} …");
-        let mut router = MemoryRouter::new(&Setup { routes, workers })?;
+        let mut router = MemoryRouter::new(&setup)?;
         router.round(arguments.vectors, size); // fills caches
         let before = router.nodes();
         let mut clocks: Vec<f64> = (0..arguments.rounds)

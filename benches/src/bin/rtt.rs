@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clap::Parser;
+use weir_benches::tcp::{HEADERS, TcpFlows};
 use weir_graph::{
     clock::{Clock, now},
     node::VECTOR,
@@ -56,83 +57,37 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes of an IP and a TCP header with timestamps.
-const HEADERS: usize = 52;
 /// Packets from asking for a flow's memory to using it, as in `tcp-rtt-match`.
 const AHEAD: usize = 16;
 /// Bytes between packets, as frames lie apart.
 const STRIDE: usize = 2048;
+/// Bytes of data of a packet that has any.
+const PAYLOAD: u16 = 1400;
 
-/// Flows with no more than what their packets need.
+/// A vector of packets of some flows.
 struct Traffic {
-    flows: Vec<FlowState>,
+    flows: TcpFlows,
     frames: Vec<u8>,
-    random: u64,
-    /// Ticks a millisecond.
-    tick: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct FlowState {
-    sequence: u32,
-    /// TSval of the newest data.
-    tsval: u32,
-    /// The next packet is the answer.
-    answer: bool,
 }
 
 impl Traffic {
-    fn new(flows: usize, hz: u64) -> Traffic {
-        Traffic {
-            flows: vec![FlowState::default(); flows],
-            frames: vec![0; VECTOR * STRIDE],
-            random: 0x9e37_79b9_7f4a_7c15,
-            tick: hz / 1000,
-        }
+    fn new(flows: usize, clock: Clock) -> Traffic {
+        Traffic { flows: TcpFlows::new(flows, clock), frames: vec![0; VECTOR * STRIDE] }
     }
 
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
-    }
-
-    /// Writes the packet of flow `flow` into frame `at`.
+    /// Writes the packet of a flow into frame `at`.
     fn write(&mut self, at: usize, flow: usize, now: u64) {
-        let tsval = (now / self.tick) as u32;
-        let state = &mut self.flows[flow];
-        let (mut source, mut destination) = (0x0a00_0000u32 | (flow as u32 >> 4), 0xc0a8_0001u32);
-        let (mut from, mut to) = (1024 + (flow as u16 & 15), 443u16);
-        let (sequence, acknowledgement, echo, payload);
-        if state.answer {
-            (source, destination, from, to) = (destination, source, to, from);
-            (sequence, acknowledgement, echo, payload) = (1u32, state.sequence, state.tsval, 0u16);
-        } else {
-            (sequence, acknowledgement, echo, payload) = (state.sequence, 1, 0, 1400);
-            state.sequence = state.sequence.wrapping_add(u32::from(payload));
-            state.tsval = tsval;
+        if let Some(frame) = self.frames.get_mut(at * STRIDE..)
+            && let Some(headers) = frame.first_chunk_mut::<HEADERS>()
+        {
+            self.flows.write(flow, PAYLOAD, now, headers);
         }
-        state.answer = !state.answer;
-        let Some(bytes) = self.frames.get_mut(at * STRIDE..at * STRIDE + HEADERS) else { return };
-        bytes[..10].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, 63, 6]);
-        bytes[2..4].copy_from_slice(&(HEADERS as u16 + payload).to_be_bytes());
-        bytes[12..16].copy_from_slice(&source.to_be_bytes());
-        bytes[16..20].copy_from_slice(&destination.to_be_bytes());
-        bytes[20..22].copy_from_slice(&from.to_be_bytes());
-        bytes[22..24].copy_from_slice(&to.to_be_bytes());
-        bytes[24..28].copy_from_slice(&sequence.to_be_bytes());
-        bytes[28..32].copy_from_slice(&acknowledgement.to_be_bytes());
-        bytes[32..36].copy_from_slice(&[0x80, 0x10, 0x20, 0]);
-        bytes[40..44].copy_from_slice(&[1, 1, 8, 10]);
-        bytes[44..48].copy_from_slice(&tsval.to_be_bytes());
-        bytes[48..52].copy_from_slice(&echo.to_be_bytes());
     }
 
     /// Writes a vector of packets of random flows.
     fn vector(&mut self, now: u64) {
         for at in 0..VECTOR {
-            let flow = ((u128::from(self.random()) * self.flows.len() as u128) >> 64) as usize;
+            let flow = self.flows.any();
             self.write(at, flow, now);
         }
     }
@@ -234,7 +189,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut settings = Settings::new(clock, flows * 4 / 3);
         settings.interval = hz / 1000 * arguments.interval;
         let mut tracker = Tracker::new(settings, FlowHash::random());
-        let mut traffic = Traffic::new(flows, hz);
+        let mut traffic = Traffic::new(flows, clock);
         let mut nodes = Nodes::new();
         let mut sum = Sum::default();
         // Every flow once in each direction, in order, so that all are there.
