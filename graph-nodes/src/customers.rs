@@ -14,6 +14,11 @@ use crate::{
 /// Most prefixes, and so most customers. Each customer that packets are counted for costs some pages of the segment; address space is taken for all.
 pub const MAX_PREFIXES: usize = 1 << 17;
 
+/// Where the packets of those who are no customers are counted, so that counting has no branch: behind all columns, and never shown.
+pub(crate) const NOBODY: usize = MAX_PREFIXES;
+/// Columns that vectors by customer have room for.
+pub(crate) const CELLS: usize = NOBODY + 1;
+
 /// A customer's number, or nobody's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Customer(u32);
@@ -31,6 +36,14 @@ impl Customer {
     #[inline(always)]
     pub const fn column(self) -> Option<usize> {
         (self.0 as usize).checked_sub(1)
+    }
+
+    /// The column of the customer's counters; of nobody's, [`NOBODY`].
+    #[inline(always)]
+    pub(crate) const fn cell(self) -> usize {
+        // No branch: which of a packet's ends is a customer can't be foreseen.
+        let column = self.0.wrapping_sub(1) as usize;
+        if column < NOBODY { column } else { NOBODY }
     }
 
     /// As a word of a packet.
@@ -58,7 +71,7 @@ impl Customers {
         const TOGETHER: usize = 32;
         let mut leaves = [Leaf::NONE; TOGETHER];
         for (addresses, customers) in addresses.chunks(TOGETHER).zip(customers.chunks_mut(TOGETHER)) {
-            self.0.lookup_many(addresses, &mut leaves);
+            self.0.lookup_mixed(addresses, &mut leaves);
             for (leaf, customer) in leaves.iter().zip(customers) {
                 *customer = owner(*leaf);
             }
@@ -198,7 +211,8 @@ mod tests {
 
     #[test]
     fn columns_and_customers_are_the_same_thing() {
-        assert_eq!(Customer::NONE.column(), None);
+        assert_eq!((Customer::NONE.column(), Customer::NONE.cell()), (None, NOBODY));
+        assert_eq!(Customer::of_column(5).cell(), 5);
         assert_eq!(Customer::of_column(0).column(), Some(0));
         assert_eq!(Customer::of_column(MAX_PREFIXES as u32), Customer::NONE);
         let last = Customer::of_column(MAX_PREFIXES as u32 - 1);

@@ -282,6 +282,22 @@ impl Fib {
         }
     }
 
+    /// As [`Self::lookup_many`], for addresses of which some match prefixes longer than /24 and others do not, in no order that could be foreseen: it takes
+    /// two reads for each and no branch.
+    #[inline]
+    pub fn lookup_mixed(&self, destinations: &[u32], leaves: &mut [Leaf]) {
+        let tables = &*self.0;
+        let changes = tables.default.changes.load(Acquire);
+        let default = tables.default.word.load(Acquire);
+        for (destination, leaf) in destinations.iter().zip(leaves.iter_mut()) {
+            let word = tables.word_without_branch(*destination);
+            *leaf = Leaf(if word == EMPTY { default } else { word });
+        }
+        if tables.default.changes.load(Acquire) != changes {
+            self.lookup_each(destinations, leaves);
+        }
+    }
+
     /// While the default route changes, many lookups at once would hardly ever see it stand still.
     #[cold]
     fn lookup_each(&self, destinations: &[u32], leaves: &mut [Leaf]) {
@@ -320,5 +336,16 @@ impl Tables {
         }
         let place = (word as u32 as usize) << 8 | destination as u8 as usize;
         self.blocks.get(place).map_or(EMPTY, |word| word.load(Acquire))
+    }
+
+    /// The same, by masks: where no block is meant, the first word of all blocks is read, which is in the cache then.
+    #[inline(always)]
+    fn word_without_branch(&self, destination: u32) -> u64 {
+        let word = self.first.get((destination >> 8) as usize).map_or(EMPTY, |word| word.load(Acquire));
+        // EXTENDED is the sign.
+        let extended = (word.cast_signed() >> 63).cast_unsigned();
+        let place = (u64::from(word as u32) << 8 | u64::from(destination as u8)) & extended;
+        let inner = self.blocks.get(place as usize).map_or(EMPTY, |word| word.load(Acquire));
+        inner & extended | word & !extended
     }
 }

@@ -38,6 +38,21 @@ pub fn names() -> Vec<String> {
     Bounds::names(&bounds())
 }
 
+/// A time, and the bin that it counts in.
+#[derive(Clone, Copy, Debug)]
+pub struct Binned {
+    micros: u64,
+    bin: usize,
+}
+
+impl From<u64> for Binned {
+    /// From microseconds.
+    #[inline(always)]
+    fn from(micros: u64) -> Binned {
+        Binned { micros, bin: bin(micros) }
+    }
+}
+
 /// The bin of a time.
 #[inline(always)]
 fn bin(micros: u64) -> usize {
@@ -94,10 +109,18 @@ impl From<SimpleRow> for LatencyRow {
 impl LatencyRow {
     /// Counts a time of an object `times` times.
     #[inline(always)]
-    pub fn record(&mut self, object: usize, micros: u64, times: u64) {
+    pub fn record(&mut self, object: usize, time: Binned, times: u64) {
         let start = object * WIDTH;
-        self.0.add(start + bin(micros), times);
-        self.0.add(start + SUM, micros.wrapping_mul(times));
+        self.0.add(start + time.bin, times);
+        self.0.add(start + SUM, time.micros.wrapping_mul(times));
+    }
+
+    /// Asks for the memory that counting a time of an object will touch.
+    #[inline(always)]
+    pub fn prefetch(&self, object: usize, time: Binned) {
+        let start = object * WIDTH;
+        self.0.prefetch(start + time.bin);
+        self.0.prefetch(start + SUM);
     }
 
     /// Lets an object's counts begin anew. What was never counted stays untouched: it costs no memory.

@@ -205,12 +205,6 @@ impl Packet {
         (self.reason, self.icmp) = (ReasonIndex(down.word() as u16), (down.word() >> 16) as u16);
     }
 
-    /// Notes the ticket alone.
-    #[inline(always)]
-    pub(crate) fn set_ticket(&mut self, ticket: Ticket) {
-        self.destination = ticket.word();
-    }
-
     /// What [`Self::set_passage`] has noted.
     #[inline(always)]
     pub(crate) fn passage(&self) -> Passage {

@@ -16,8 +16,8 @@ use weir_stats::{CombinedRow, Description, Error, RingRow, SimpleRow};
 use crate::{
     clock::Clock,
     counters::Counters,
-    customers::{Customer, MAX_PREFIXES},
-    latency::{self, LatencyRow, Scale},
+    customers::{CELLS, Customer},
+    latency::{self, Binned, LatencyRow, Scale},
     node::Workbench,
     packet::PortIndex,
     ports::MAX_PORTS,
@@ -161,15 +161,15 @@ impl Passed {
         let mut rows = Rows::of(bench);
         let methods = Method::VARIANTS.len();
         Ok(Passed {
-            again: [rows.simple(&AGAIN_UP, 0, MAX_PREFIXES)?, rows.simple(&AGAIN_DOWN, 0, MAX_PREFIXES)?],
-            late: [rows.simple(&LATE_UP, 0, MAX_PREFIXES)?, rows.simple(&LATE_DOWN, 0, MAX_PREFIXES)?],
-            lan: rows.latency(&LAN, 0, MAX_PREFIXES)?,
-            wan: rows.latency(&WAN, 0, MAX_PREFIXES)?,
+            again: [rows.simple(&AGAIN_UP, 0, CELLS)?, rows.simple(&AGAIN_DOWN, 0, CELLS)?],
+            late: [rows.simple(&LATE_UP, 0, CELLS)?, rows.simple(&LATE_DOWN, 0, CELLS)?],
+            lan: rows.latency(&LAN, 0, CELLS)?,
+            wan: rows.latency(&WAN, 0, CELLS)?,
             ports: rows.latency(&PORTS, rows.ports, MAX_PORTS)?,
             samples: rows.simple(&SAMPLES, methods, methods)?,
             flows: rows.simple(&FLOWS, FLOW_STATES.len(), FLOW_STATES.len())?,
-            up: rows.counters.combined_row(&UP, 0, MAX_PREFIXES, rows.row)?,
-            down: rows.counters.combined_row(&DOWN, 0, MAX_PREFIXES, rows.row)?,
+            up: rows.counters.combined_row(&UP, 0, CELLS, rows.row)?,
+            down: rows.counters.combined_row(&DOWN, 0, CELLS, rows.row)?,
             events: rows.counters.ring_row(&EVENTS, (EVENTS_KEPT, RECORD), SCHEMA, rows.row)?,
             scale: Scale::new(bench.clock),
             wall: Wall::new(bench.clock),
@@ -179,23 +179,15 @@ impl Passed {
     /// Asks for the memory that counting a packet will touch.
     #[inline(always)]
     pub(crate) fn prefetch(&self, up: Customer, down: Customer) {
-        if let Some(column) = up.column() {
-            self.up.prefetch(column);
-        }
-        if let Some(column) = down.column() {
-            self.down.prefetch(column);
-        }
+        self.up.prefetch(up.cell());
+        self.down.prefetch(down.cell());
     }
 
     /// A packet of so many bytes.
     #[inline(always)]
     pub(crate) fn packet(&mut self, up: Customer, down: Customer, bytes: u16) {
-        if let Some(column) = up.column() {
-            self.up.add(column, 1, u64::from(bytes));
-        }
-        if let Some(column) = down.column() {
-            self.down.add(column, 1, u64::from(bytes));
-        }
+        self.up.add(up.cell(), 1, u64::from(bytes));
+        self.down.add(down.cell(), 1, u64::from(bytes));
     }
 
     /// Takes what the measurement says of a packet.
@@ -251,14 +243,10 @@ struct Taking<'a> {
 impl Sink for Taking<'_> {
     fn sample(&mut self, sample: Sample) {
         let Taking { passed, answer } = self;
-        let micros = passed.scale.micros(sample.rtt);
-        if let Some(column) = answer.up.column() {
-            passed.lan.record(column, micros, 1);
-        }
-        if let Some(column) = answer.down.column() {
-            passed.wan.record(column, micros, 1);
-        }
-        passed.ports.record(usize::from(answer.port), micros, 1);
+        let time = Binned::from(passed.scale.micros(sample.rtt));
+        passed.lan.record(answer.up.cell(), time, 1);
+        passed.wan.record(answer.down.cell(), time, 1);
+        passed.ports.record(usize::from(answer.port), time, 1);
         passed.samples.add(sample.method as usize, 1);
         let record = record(&sample, answer, passed.events.sequence(), &mut passed.wall);
         passed.events.push(&record);
@@ -274,12 +262,8 @@ impl Sink for Taking<'_> {
 }
 
 fn count([up, down]: &mut [SimpleRow; 2], answer: &Answer<'_>) {
-    if let Some(column) = answer.up.column() {
-        up.add(column, 1);
-    }
-    if let Some(column) = answer.down.column() {
-        down.add(column, 1);
-    }
+    up.add(answer.up.cell(), 1);
+    down.add(answer.down.cell(), 1);
 }
 
 /// A sample as [`SCHEMA`] says.
@@ -348,34 +332,37 @@ impl Waited {
     pub(crate) fn new(bench: &mut Workbench<'_>) -> Result<Waited, Error> {
         let mut rows = Rows::of(bench);
         Ok(Waited {
-            up: rows.latency(&WAITED_UP, 0, MAX_PREFIXES)?,
-            down: rows.latency(&WAITED_DOWN, 0, MAX_PREFIXES)?,
+            up: rows.latency(&WAITED_UP, 0, CELLS)?,
+            down: rows.latency(&WAITED_DOWN, 0, CELLS)?,
             ports: rows.latency(&WAITED_PORTS, rows.ports, MAX_PORTS)?,
             scale: Scale::new(bench.clock),
         })
     }
 
-    /// Whole microseconds.
+    /// So many ticks.
     #[inline(always)]
-    pub(crate) fn micros(&self, ticks: u64) -> u64 {
-        self.scale.micros(ticks)
+    pub(crate) fn time(&self, ticks: u64) -> Binned {
+        self.scale.micros(ticks).into()
     }
 
-    /// Packets of a customer, or to one, were inside for so long.
+    /// Asks for the memory that counting a packet will touch.
     #[inline(always)]
-    pub(crate) fn packets(&mut self, up: Customer, down: Customer, micros: u64, count: u64) {
-        if let Some(column) = up.column() {
-            self.up.record(column, micros, count);
-        }
-        if let Some(column) = down.column() {
-            self.down.record(column, micros, count);
-        }
+    pub(crate) fn prefetch(&self, up: Customer, down: Customer, time: Binned) {
+        self.up.prefetch(up.cell(), time);
+        self.down.prefetch(down.cell(), time);
+    }
+
+    /// A packet was inside for so long.
+    #[inline(always)]
+    pub(crate) fn packet(&mut self, up: Customer, down: Customer, time: Binned) {
+        self.up.record(up.cell(), time, 1);
+        self.down.record(down.cell(), time, 1);
     }
 
     /// Packets that leave by a port were inside for so long.
     #[inline(always)]
-    pub(crate) fn leaving(&mut self, port: PortIndex, micros: u64, count: u64) {
-        self.ports.record(usize::from(port), micros, count);
+    pub(crate) fn leaving(&mut self, port: PortIndex, time: Binned, count: u64) {
+        self.ports.record(usize::from(port), time, count);
     }
 
     /// The customer in this column is another from now on.

@@ -61,6 +61,9 @@ fn compare(
 ) -> Result<(), TestCaseError> {
     let mut leaves = vec![Leaf::NONE; addresses.len()];
     fib.lookup_many(addresses, &mut leaves);
+    let mut mixed = vec![Leaf::NONE; addresses.len()];
+    fib.lookup_mixed(addresses, &mut mixed);
+    prop_assert_eq!(&mixed, &leaves);
     for (&address, &many) in addresses.iter().zip(&leaves) {
         let leaf = fib.lookup(address);
         prop_assert_eq!(leaf, many);

@@ -5,7 +5,7 @@
 //! beyond weir, and the time inside is known apart from it. What is measured and how is in [`rtt`](crate::rtt), where it counts in
 //! [`round_trips`](crate::round_trips).
 //!
-//! Three passes over the vector: read the headers and ask for the flows' memory; look up and count customers, while that comes; measure.
+//! Three passes over the vector: read the headers and ask for the flows' memory; look up customers, while that comes; count and measure.
 //!
 //! * arcs: `tcp-rtt-stamp`
 //! * drops: none
@@ -38,8 +38,9 @@ const AGING: Duration = Duration::from_millis(100);
 
 struct TcpRttMatch {
     passed: Passed,
-    /// What is measured of the vector's packets: facts, the flow's hash, the packet's place in the vector.
-    observed: Vec<(Observed, u64, usize)>,
+    /// By packet of the vector: what is measured of it, and its flow's hash.
+    facts: [Option<Observed>; VECTOR],
+    hashes: [u64; VECTOR],
     sources: [u32; VECTOR],
     destinations: [u32; VECTOR],
     up: [Customer; VECTOR],
@@ -52,7 +53,8 @@ struct TcpRttMatch {
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
     Ok(Box::new(TcpRttMatch {
         passed: Passed::new(bench)?,
-        observed: Vec::with_capacity(VECTOR),
+        facts: [None; VECTOR],
+        hashes: [0; VECTOR],
         sources: [0; VECTOR],
         destinations: [0; VECTOR],
         up: [Customer::NONE; VECTOR],
@@ -65,49 +67,45 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 impl Node for TcpRttMatch {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, _: &mut [Next]) {
         let Some(tracker) = &mut cx.tracker else { return };
-        let places = packets.iter().zip(self.sources.iter_mut().zip(&mut self.destinations));
-        for (at, (packet, (source, destination))) in places.enumerate() {
+        let count = packets.len().min(VECTOR);
+        let ends = self.sources.iter_mut().zip(&mut self.destinations);
+        let known = self.facts.iter_mut().zip(&mut self.hashes);
+        for (packet, ((source, destination), (facts, hash))) in packets.iter().zip(ends.zip(known)) {
             let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
             (*source, *destination) = Ip4::new(datagram).map_or((0, 0), |ip| (ip.source(), ip.destination()));
-            if let Some(observed) = Observed::ip4(datagram) {
-                let hash = tracker.hash(&observed);
-                tracker.prefetch(hash);
-                self.observed.push((observed, hash, at));
+            *facts = Observed::ip4(datagram);
+            if let Some(observed) = facts {
+                *hash = tracker.hash(observed);
+                tracker.prefetch(*hash);
             }
         }
         if let Some(customers) = &cx.tables.customers {
-            let count = packets.len();
             customers.of_many(&self.sources[..count], &mut self.up);
             customers.of_many(&self.destinations[..count], &mut self.down);
             for (up, down) in self.up[..count].iter().zip(&self.down) {
                 self.passed.prefetch(*up, *down);
             }
         }
-        let arrived = Arrived::at(cx.now);
-        for (packet, (up, down)) in packets.iter_mut().zip(self.up.iter().zip(&self.down)) {
-            self.passed.packet(*up, *down, packet.len());
-            packet.set_passage(Passage { ticket: Ticket::NONE, arrived, up: *up, down: *down });
-        }
-        for (_, hash, _) in self.observed.iter_mut().take(AHEAD) {
+        // Where there are no facts the hash is an earlier packet's: asking for its flow does no harm.
+        for hash in self.hashes[..count].iter_mut().take(AHEAD) {
             *hash = tracker.prefetch_flow(*hash);
         }
-        for index in 0..self.observed.len() {
-            if let Some((_, ahead, _)) = self.observed.get_mut(index + AHEAD) {
+        let arrived = Arrived::at(cx.now);
+        for (at, packet) in packets.iter_mut().enumerate().take(count) {
+            if let Some(ahead) = self.hashes[..count].get_mut(at + AHEAD) {
                 *ahead = tracker.prefetch_flow(*ahead);
             }
-            let (observed, hash, at) = &self.observed[index];
-            let packet = &mut packets[*at];
-            let answer = Answer {
-                observed,
-                up: self.up[*at],
-                down: self.down[*at],
-                port: packet.rx_port,
-                now: cx.now,
+            let (up, down) = (self.up[at], self.down[at]);
+            self.passed.packet(up, down, packet.len());
+            let ticket = match &self.facts[at] {
+                Some(observed) => {
+                    let answer = Answer { observed, up, down, port: packet.rx_port, now: cx.now };
+                    tracker.arrive(observed, self.hashes[at], cx.now, &mut self.passed.sink(answer))
+                }
+                None => Ticket::NONE,
             };
-            let ticket = tracker.arrive(observed, *hash, cx.now, &mut self.passed.sink(answer));
-            packet.set_ticket(ticket);
+            packet.set_passage(Passage { ticket, arrived, up, down });
         }
-        self.observed.clear();
         tracker.age(cx.now);
         self.deadline.get_or_insert(cx.now.saturating_add(self.aging));
     }

@@ -35,29 +35,24 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 impl Node for TcpRttStamp {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, _: &mut [Next]) {
         let Some(tracker) = &mut cx.tracker else { return };
-        // Packets that came in together, go between the same customers and leave by the same port were inside for the same time: they are counted
-        // together.
-        let Some(first) = packets.first().map(Packet::passage) else { return };
-        let mut last = (first.arrived, first.up, first.down);
-        let mut micros = self.waited.micros(first.arrived.until(cx.begin));
-        let mut port = packets[0].tx_port;
-        let (mut of_customers, mut by_port) = (0, 0);
-        let (mut stamped, mut count) = ([0u8; VECTOR], 0);
+        let Some(first) = packets.first() else { return };
+        // Most vectors came in together, and leave by one port.
+        let (mut arrived, mut port) = (first.passage().arrived, first.tx_port);
+        let mut time = self.waited.time(arrived.until(cx.begin));
+        for packet in packets.iter() {
+            let passage = packet.passage();
+            self.waited.prefetch(passage.up, passage.down, time);
+        }
+        let (mut stamped, mut count, mut leaving) = ([0u8; VECTOR], 0, 0);
         for (at, packet) in packets.iter().enumerate() {
             let passage = packet.passage();
-            let this = (passage.arrived, passage.up, passage.down);
-            if this != last || packet.tx_port != port {
-                self.waited.packets(last.1, last.2, micros, of_customers);
-                of_customers = 0;
-                if this.0 != last.0 || packet.tx_port != port {
-                    self.waited.leaving(port, micros, by_port);
-                    (by_port, port) = (0, packet.tx_port);
-                    micros = self.waited.micros(passage.arrived.until(cx.begin));
-                }
-                last = this;
+            if passage.arrived != arrived || packet.tx_port != port {
+                self.waited.leaving(port, time, leaving);
+                (arrived, port, leaving) = (passage.arrived, packet.tx_port, 0);
+                time = self.waited.time(arrived.until(cx.begin));
             }
-            of_customers += 1;
-            by_port += 1;
+            leaving += 1;
+            self.waited.packet(passage.up, passage.down, time);
             // Noted without a branch: with many flows it is as good as random which packets these are.
             stamped[count % VECTOR] = at as u8;
             count += usize::from(passage.ticket.wants_stamp());
@@ -68,8 +63,7 @@ impl Node for TcpRttStamp {
                 tracker.depart(packet.passage().ticket, &observed, cx.begin);
             }
         }
-        self.waited.packets(last.1, last.2, micros, of_customers);
-        self.waited.leaving(port, micros, by_port);
+        self.waited.leaving(port, time, leaving);
     }
 
     fn forget(&mut self, gone: &Forget) {
