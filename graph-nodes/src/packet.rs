@@ -5,7 +5,7 @@
 //!  ├─frame──┼start─┼len─┼l3─┼flags──┼trace─┼reason─┼icmp──┼rx_port┼tx_port┼─adjacency─┼─destination─┼──word──┤
 //!                                           └────down──────┘               └────up─────┴───ticket────┴arrived─┘
 //! ```
-//! The lower line: what the same bytes hold from `tcp-rtt-match` on ([`Passage`]), where a next hop, a reason and an ICMP error are needed no more.
+//! The lower line: what the same bytes hold from `tcp-rtt-match` on (`Passage`), where a next hop, a reason and an ICMP error are needed no more.
 //!
 //! A `Packet` is moved, never copied or cloned: whoever holds it owns the frame's bytes, and whoever gives it up returns the
 //! frame to a [`FramePool`](crate::frames::FramePool) or to a port. What a node has read from the header once (destination,
@@ -98,7 +98,7 @@ pub struct Packet {
     pub rx_port: PortIndex,
     /// The port that it is to leave by; valid from `ip4-rewrite` on.
     pub tx_port: PortIndex,
-    /// The next hop; valid from `ip4-lookup` on, until the packet has a [`Passage`].
+    /// The next hop; valid from `ip4-lookup` on, until the packet has a `Passage`.
     pub adjacency: AdjacencyIndex,
     /// IPv4 destination address, host order; valid from `ip4-input` on.
     pub destination: u32,
