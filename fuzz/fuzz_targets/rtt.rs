@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use weir_graph::clock::Clock;
-use weir_graph::rtt::{FlowHash, Observed, Sample, Settings, Sink, Tracker};
+use weir_graph::rtt::{TableHash, Observed, Sample, Settings, Sink, Tracker};
 
 /// Microseconds.
 const HZ: u64 = 1_000_000;
@@ -55,7 +55,7 @@ fuzz_target!(|input: &[u8]| {
     let mut settings = Settings::new(Clock::with_hz(HZ), 8);
     (settings.interval, settings.settling, settings.settling_sequence) = (0, 0, 0);
     settings.handshakes = true;
-    let mut tracker = Tracker::new(settings, FlowHash::with_seed(1));
+    let mut tracker = Tracker::new(settings, TableHash::with_seed(1));
     let (mut count, mut now, mut stamped) = (Count::default(), 0, 0);
     let mut rest = input;
     while let [flags, time, length, behind @ ..] = rest {

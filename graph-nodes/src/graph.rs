@@ -29,7 +29,7 @@ use crate::{
     node::{Context, Forget, Next, Node, Registration, Tables, VECTOR, Workbench},
     nodes::hand_off,
     packet::{Packet, ReasonIndex},
-    rtt::{FlowHash, Tracker},
+    rtt::{TableHash, Tracker},
     trace::{TraceOrder, TraceRecord, Tracer},
 };
 
@@ -307,7 +307,7 @@ impl Graph {
             frames,
             pool,
             exchange: Exchange::alone(),
-            tracker: bench.rtt.map(|settings| Tracker::new(settings, FlowHash::with_seed(bench.seed))),
+            tracker: bench.rtt.map(|settings| Tracker::new(settings, TableHash::with_seed(bench.seed))),
             tables: bench.tables.clone(),
             calls: row(&CALLS, count)?,
             vectors: row(&VECTORS, count)?,

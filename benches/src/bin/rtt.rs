@@ -12,7 +12,7 @@ use weir_benches::tcp::{HEADERS, TcpFlows};
 use weir_graph::{
     clock::{Clock, now},
     node::VECTOR,
-    rtt::{FLOW_BYTES, FlowHash, Observed, Sample, Settings, Sink, Ticket, Tracker},
+    rtt::{FLOW_BYTES, Observed, Sample, Settings, Sink, TableHash, Ticket, Tracker},
 };
 
 /// What measuring round-trip times costs, in memory
@@ -188,7 +188,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("{flows} flows …");
         let mut settings = Settings::new(clock, flows * 4 / 3);
         settings.interval = hz / 1000 * arguments.interval;
-        let mut tracker = Tracker::new(settings, FlowHash::random());
+        let mut tracker = Tracker::new(settings, TableHash::random());
         let mut traffic = Traffic::new(flows, clock);
         let mut nodes = Nodes::new();
         let mut sum = Sum::default();

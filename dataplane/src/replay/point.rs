@@ -12,7 +12,7 @@ use std::{
 use weir_graph::{
     clock::Clock,
     node::VECTOR,
-    rtt::{FlowHash, Kind, Method, Observed, Sample, Settings, Sink, Tracker},
+    rtt::{Kind, Method, Observed, Sample, Settings, Sink, TableHash, Tracker},
 };
 
 use super::{
@@ -75,7 +75,7 @@ impl Point {
         settings.handshakes = options.handshakes;
         let books = options.form.is_some_and(Form::says_what_passed).then(Books::default);
         Point {
-            tracker: Tracker::new(settings, FlowHash::with_seed(SEED)),
+            tracker: Tracker::new(settings, TableHash::with_seed(SEED)),
             vector: Vec::with_capacity(VECTOR),
             output: Output { accounts, form: options.form, books, samples: 0 },
         }

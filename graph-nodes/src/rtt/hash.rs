@@ -16,7 +16,7 @@ use super::observed::Observed;
 /// Folded multiplication (the idea of wyhash) with secret words: a sender who can't see buckets can't find addresses and ports that meet in one of
 /// them. Which worker a flow belongs to is not decided here but by [`flow_hash`](crate::flow_hash), under other keys.
 #[derive(Clone, Copy)]
-pub struct FlowHash([u64; 7]);
+pub struct TableHash([u64; 7]);
 
 /// Bits of the tag: what it is, and what of it is hash.
 pub(super) const TAG_OCCUPIED: u16 = 1 << 15;
@@ -24,17 +24,17 @@ pub(super) const TAG_ECHO: u16 = 1 << 14;
 pub(super) const TAG_IP6: u16 = 1 << 13;
 const TAG_HASH: u16 = TAG_IP6 - 1;
 
-impl FlowHash {
+impl TableHash {
     /// A hash of its own, seeded by the operating system.
-    pub fn random() -> FlowHash {
-        FlowHash::from_words(|| RandomState::new().hash_one(0u8))
+    pub fn random() -> TableHash {
+        TableHash::from_words(|| RandomState::new().hash_one(0u8))
     }
 
     /// The same hash for the same seed: for tests and benches, and whoever knows the seed can foresee it.
-    pub fn with_seed(seed: u64) -> FlowHash {
+    pub fn with_seed(seed: u64) -> TableHash {
         // SplitMix64 (Steele, Lea, Flood 2014).
         let mut state = seed;
-        FlowHash::from_words(|| {
+        TableHash::from_words(|| {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = state;
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -43,18 +43,18 @@ impl FlowHash {
         })
     }
 
-    fn from_words(mut word: impl FnMut() -> u64) -> FlowHash {
+    fn from_words(mut word: impl FnMut() -> u64) -> TableHash {
         let mut words = [0; 7].map(|_: u64| word());
         // Factors: not even, least of all 0.
         words[2] |= 1;
         words[6] |= 1;
-        FlowHash(words)
+        TableHash(words)
     }
 
     /// The hash of the flow that `observed` belongs to.
     #[inline(always)]
     pub fn of(&self, observed: &Observed) -> u64 {
-        let FlowHash(secret) = self;
+        let TableHash(secret) = self;
         let (word, last) = observed.ends().words();
         let mut hash = fold(word ^ secret[0], u64::from(last) ^ secret[1]);
         if observed.is_ip6() {
@@ -68,9 +68,9 @@ impl FlowHash {
     }
 }
 
-impl std::fmt::Debug for FlowHash {
+impl std::fmt::Debug for TableHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FlowHash(secret)")
+        f.write_str("TableHash(secret)")
     }
 }
 

@@ -45,7 +45,7 @@ mod usual;
 
 use std::time::Duration;
 
-pub use hash::FlowHash;
+pub use hash::TableHash;
 pub use observed::{Carried, Kind, Observed};
 pub use table::FLOW_BYTES;
 pub use tracker::{Ticket, Tracker};

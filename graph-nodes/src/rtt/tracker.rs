@@ -1,7 +1,7 @@
 //! The measuring: what an arriving packet answers, and whether it deserves a stamp.
 
 use super::{
-    Counters, Direction, FlowHash, Method, Sample, Settings, Sink,
+    Counters, Direction, Method, Sample, Settings, Sink, TableHash,
     half::{Answer, FIN, HOLE, Half, OUTSTANDING, PROBING, RECOVERING, SEEN, SETTLING, TOLD, TSVAL},
     observed::{Kind, Observed},
     sequence::{self, Order, before},
@@ -60,7 +60,7 @@ pub(super) const OTHER_CLOCK: i32 = 1 << 16;
 pub struct Tracker {
     pub(super) table: FlowTable,
     pub(super) settings: Settings,
-    hash: FlowHash,
+    hash: TableHash,
     /// The least retransmission timeout, in the table's fine units.
     timeout: u16,
 }
@@ -76,7 +76,7 @@ impl std::fmt::Debug for Tracker {
 
 impl Tracker {
     /// A tracker with an empty table.
-    pub fn new(settings: Settings, hash: FlowHash) -> Tracker {
+    pub fn new(settings: Settings, hash: TableHash) -> Tracker {
         let table = FlowTable::new(&settings);
         let timeout = table.fine_units(settings.hz / LEAST_TIMEOUTS_A_SECOND).max(1);
         Tracker { table, settings, hash, timeout }

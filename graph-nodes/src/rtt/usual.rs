@@ -70,7 +70,7 @@ impl Tracker {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use super::super::{Carried, Counters, FlowHash, Sample, Settings};
+    use super::super::{Carried, Counters, Sample, Settings, TableHash};
     use super::*;
 
     const SECOND: u64 = 1 << 20;
@@ -213,7 +213,7 @@ mod tests {
 
         #[test]
         fn the_short_way_leads_where_the_long_way_does(steps in vec(step(), 1..300)) {
-            let mut both = [(); 2].map(|()| (Tracker::new(settings(), FlowHash::with_seed(1)), Told::default()));
+            let mut both = [(); 2].map(|()| (Tracker::new(settings(), TableHash::with_seed(1)), Told::default()));
             let mut senders = [[[0u32; 2]; 2]; 4];
             let mut now = SECOND;
             for step in &steps {

@@ -1,7 +1,7 @@
 //! Plays what the point saw to a `Tracker`, and keeps what it says.
 
 use weir_graph::clock::Clock;
-use weir_graph::rtt::{Direction, FlowHash, Method, Observed, Sample, Settings, Sink, Ticket, Tracker};
+use weir_graph::rtt::{Direction, Method, Observed, Sample, Settings, Sink, TableHash, Ticket, Tracker};
 
 use super::segment::echo;
 use super::world::{Moment, World};
@@ -42,7 +42,7 @@ pub fn settings(flows: usize) -> Settings {
 }
 
 pub fn tracker(settings: Settings) -> Tracker {
-    Tracker::new(settings, FlowHash::with_seed(7))
+    Tracker::new(settings, TableHash::with_seed(7))
 }
 
 /// A datagram comes in; what it brings.
