@@ -128,6 +128,65 @@ impl Drop for Stream {
     }
 }
 
+/// A host that loads page after page from another over one TCP connection, until it is dropped.
+#[derive(Debug)]
+pub struct Browsing {
+    stop: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Browsing {
+    /// Bytes of a question, and of the page that answers it.
+    const QUESTION: usize = 200;
+    const PAGE: usize = 48 * 1024;
+    /// Between a page and the next question.
+    const PAUSE: Duration = Duration::from_millis(20);
+
+    /// Starts on the host `from`.
+    pub fn start(from: &Host, to: &Host) -> Result<Browsing> {
+        let listener = to.namespace.run(|| TcpListener::bind((to.address, 0)))??;
+        let target = listener.local_addr()?;
+        let mut client = from
+            .namespace
+            .run(|| TcpStream::connect_timeout(&target, PATIENCE))?
+            .with_context(|| format!("{} cannot connect to {target}", from.address))?;
+        let (mut server, _) = listener.accept()?;
+        for end in [&client, &server] {
+            end.set_nodelay(true)?;
+            end.set_read_timeout(Some(PATIENCE))?;
+            end.set_write_timeout(Some(PATIENCE))?;
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        // The client's end ends the server.
+        let asking = thread::spawn(move || {
+            let mut page = vec![0; Browsing::PAGE];
+            while !stopped.load(Ordering::Relaxed)
+                && client.write_all(&[b'?'; Browsing::QUESTION]).is_ok()
+                && client.read_exact(&mut page).is_ok()
+            {
+                thread::sleep(Browsing::PAUSE);
+            }
+        });
+        let answering = thread::spawn(move || {
+            let mut question = [0; Browsing::QUESTION];
+            while server.read_exact(&mut question).is_ok()
+                && server.write_all(&[b'!'; Browsing::PAGE]).is_ok()
+            {}
+        });
+        Ok(Browsing { stop, threads: vec![asking, answering] })
+    }
+}
+
+impl Drop for Browsing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// The stream's contents from byte `at` on: no two stretches of 64 KiB are alike.
 fn fill(block: &mut [u8], at: usize) {
     for (offset, byte) in block.iter_mut().enumerate() {

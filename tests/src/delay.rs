@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct DelayLine {
     ends: Arc<AtomicBool>,
+    /// Nanoseconds that a frame is held.
+    delay: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Result<()>>>,
     /// Where it is; the host's namespace before. The device towards the router is [`WIRE`].
     pub namespace: Namespace,
@@ -54,16 +56,22 @@ impl DelayLine {
         far.ip(&format!("link set {WIRE} up"))?;
         far.ip(&format!("route add default via {}", host.gateway))?;
         let ends = Arc::new(AtomicBool::new(false));
+        let held = Arc::new(AtomicU64::new(nanoseconds(delay)));
         let mut threads = Vec::new();
         for (from, to) in [(WIRE, REST), (REST, WIRE)] {
             let (from, to) = (Wire::open(line, from)?, Wire::open(line, to)?);
-            let ends = Arc::clone(&ends);
+            let (ends, held) = (Arc::clone(&ends), Arc::clone(&held));
             threads.push(
-                thread::Builder::new().name("delay".into()).spawn(move || carry(&from, &to, delay, &ends))?,
+                thread::Builder::new().name("delay".into()).spawn(move || carry(&from, &to, &held, &ends))?,
             );
         }
         let namespace = std::mem::replace(&mut host.namespace, far);
-        Ok(DelayLine { ends, threads, namespace })
+        Ok(DelayLine { ends, delay: held, threads, namespace })
+    }
+
+    /// Holds each frame for so long from now on.
+    pub fn hold(&self, delay: Duration) {
+        self.delay.store(nanoseconds(delay), Ordering::Relaxed);
     }
 }
 
@@ -80,7 +88,11 @@ impl Drop for DelayLine {
     }
 }
 
-fn carry(from: &Wire, to: &Wire, delay: Duration, ends: &AtomicBool) -> Result<()> {
+fn nanoseconds(delay: Duration) -> u64 {
+    u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn carry(from: &Wire, to: &Wire, delay: &AtomicU64, ends: &AtomicBool) -> Result<()> {
     // Wake-ups within a microsecond instead of the usual fifty.
     rustix::thread::set_current_timer_slack(Some(std::num::NonZeroU64::MIN)).context("timer slack")?;
     let mut held: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
@@ -91,6 +103,7 @@ fn carry(from: &Wire, to: &Wire, delay: Duration, ends: &AtomicBool) -> Result<(
         }
         let patience = held.front().map_or(LOOK, |(due, _)| due.saturating_duration_since(Instant::now()));
         if let Some(frame) = from.receive(patience.min(LOOK), |_| true)? {
+            let delay = Duration::from_nanos(delay.load(Ordering::Relaxed));
             held.push_back((Instant::now() + delay, frame));
         }
     }

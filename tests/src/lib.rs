@@ -10,6 +10,7 @@ pub mod counters;
 pub mod delay;
 pub mod frames;
 pub mod lab;
+pub mod measured;
 pub mod namespace;
 pub mod programs;
 pub mod scenario;

@@ -5,12 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_stats::{Bounds, Distribution, Reader, Value};
+use weir_stats::Distribution;
 use weir_tests::appliance::Weir;
 use weir_tests::capture::{self, Capture};
 use weir_tests::clients::{ping_all, tcp_ping_pong, tcp_transfer};
 use weir_tests::delay::DelayLine;
 use weir_tests::lab::{Lab, WIRE};
+use weir_tests::measured::Measured;
 use weir_tests::programs::program;
 use weir_tests::scenario::{Forwarder, PLAIN, Setting, run, unless_skipped};
 
@@ -18,52 +19,6 @@ use weir_tests::scenario::{Forwarder, PLAIN, Setting, run, unless_skipped};
 const DELAY: Duration = Duration::from_millis(15);
 /// The two hosts are customers.
 const CUSTOMERS: &str = "10.0.1.0/24 left\n10.0.2.0/24 right\n";
-
-/// What weir says.
-struct Said(Reader);
-
-impl Said {
-    fn of(weir: &Weir) -> Result<Said> {
-        Ok(Said(Reader::connect(weir.folder().join("stats.sock"))?))
-    }
-
-    fn value(&self, path: &str) -> Result<Value> {
-        let entry = self.0.find(path)?.with_context(|| format!("{path} is not there"))?;
-        Ok(self.0.read(&entry)?.merged())
-    }
-
-    fn names(&self, path: &str) -> Result<Vec<String>> {
-        match self.value(path)? {
-            Value::Names(names) => Ok(names),
-            other => anyhow::bail!("{path} is {other:?}"),
-        }
-    }
-
-    fn counts(&self, path: &str) -> Result<Vec<u64>> {
-        match self.value(path)? {
-            Value::Simple(rows) => rows.into_iter().next().context("a row"),
-            other => anyhow::bail!("{path} is {other:?}"),
-        }
-    }
-
-    /// Packets of a customer.
-    fn packets(&self, path: &str, customer: &str) -> Result<u64> {
-        let Value::Combined(rows) = self.value(path)? else { anyhow::bail!("{path} is not combined") };
-        let column = self.column("/customers/names", customer)?;
-        Ok(rows[0].get(column).context("a column")?.packets)
-    }
-
-    fn column(&self, names: &str, name: &str) -> Result<usize> {
-        self.names(names)?.iter().position(|it| it == name).with_context(|| format!("no {name} in {names}"))
-    }
-
-    fn distribution(&self, path: &str, names: &str, name: &str) -> Result<Distribution> {
-        let bounds = Bounds::of_names(&self.names("/rtt/bins")?).context("bins")?;
-        let (column, width) = (self.column(names, name)?, bounds.width());
-        let counts = self.counts(path)?;
-        Ok(bounds.distribution(counts.get(column * width..(column + 1) * width).context("columns")?))
-    }
-}
 
 /// What tshark has seen at the line's end, within 2 % or 50 µs; and never less than the known delay.
 fn is_true(distribution: &Distribution, seen: f64, what: &str) -> Result<()> {
@@ -106,7 +61,7 @@ fn known_delay(timestamps: bool) -> Result<()> {
     ensure!(turns.iter().all(|turn| *turn >= 2 * DELAY), "the line delays");
     let seen = median(capture.round_trips(lab.right().address)?)?;
 
-    let said = Said::of(&weir)?;
+    let said = Measured::of(&weir)?;
     let samples = said.counts("/rtt/samples")?;
     let method = said.column("/rtt/methods", if timestamps { "timestamp" } else { "sequence" })?;
     ensure!(samples[method] > 150 && samples.iter().sum::<u64>() == samples[method], "samples: {samples:?}");
@@ -142,9 +97,10 @@ fn and_without_timestamps_too() -> Result<()> {
 fn packets_of_all_kinds_count_for_their_customers() {
     run(Forwarder::Weir, Setting { customers: Some(CUSTOMERS), ..PLAIN }, |lab, weir| {
         ping_all(lab.left(), lab.right().address, 30)?;
-        let said = Said::of(weir.context("weir runs")?)?;
+        let said = Measured::of(weir.context("weir runs")?)?;
         ensure!(
-            said.packets("/customers/up", "left")? >= 30 && said.packets("/customers/down", "left")? >= 30
+            said.traffic("/customers/up", "left")?.packets >= 30
+                && said.traffic("/customers/down", "left")?.packets >= 30
         );
         let echo = said.column("/rtt/methods", "echo")?;
         ensure!(said.counts("/rtt/samples")?[echo] >= 25, "{:?}", said.counts("/rtt/samples")?);
@@ -168,7 +124,7 @@ fn two_workers_measure_all_flows() {
             })
         })?;
         thread::sleep(Duration::from_millis(300)); // until flows are counted once more
-        let said = Said::of(weir)?;
+        let said = Measured::of(weir)?;
         let states = said.counts("/rtt/flows")?;
         let created = said.column("/rtt/flow-states", "created")?;
         ensure!(states[created] == flows, "{} flows were made of {flows}: {states:?}", states[created]);
@@ -186,17 +142,17 @@ fn two_workers_measure_all_flows() {
 fn customers_come_and_go_while_packets_flow() {
     run(Forwarder::Weir, Setting { customers: Some(CUSTOMERS), ..PLAIN }, |lab, weir| {
         let weir = weir.context("weir runs")?;
-        let said = Said::of(weir)?;
+        let said = Measured::of(weir)?;
         ping_all(lab.left(), lab.right().address, 10)?;
-        let before = said.packets("/customers/up", "left")?;
+        let before = said.traffic("/customers/up", "left")?.packets;
         ensure!(before >= 10, "{before} packets");
         reload(weir, "10.0.1.0/24 left\n10.0.2.2/32 server\n10.0.0.0/8 others\n")?;
         ensure!(said.names("/customers/names")? == ["left", "", "server", "others"], "names");
         ping_all(lab.left(), lab.right().address, 10)?;
-        let after = said.packets("/customers/up", "left")?;
+        let after = said.traffic("/customers/up", "left")?.packets;
         ensure!((before + 10..before + 30).contains(&after), "{before} packets, then {after}");
-        ensure!(said.packets("/customers/down", "server")? >= 10, "the new customer's packets");
-        ensure!(said.packets("/customers/down", "others")? == 0, "the longest prefix decides");
+        ensure!(said.traffic("/customers/down", "server")?.packets >= 10, "the new customer's packets");
+        ensure!(said.traffic("/customers/down", "others")?.packets == 0, "the longest prefix decides");
 
         let refused = reload(weir, "10.0.1.0/24 left\n10.0.1.7/24 wrong\n").unwrap_err().to_string();
         ensure!(refused.contains("customers.txt:2:1") && refused.contains("10.0.1.0/24"), "{refused}");

@@ -23,9 +23,13 @@ pub fn run() -> Result<ExitCode> {
         "-p",
         "weir",
         "-p",
+        "weirstat",
+        "-p",
         "weir-tests",
         "--bin",
         "weir",
+        "--bin",
+        "weirstat",
         "--bin",
         "weir-demo",
     ]);
@@ -35,6 +39,9 @@ pub fn run() -> Result<ExitCode> {
     }
     let folder = target_dir()?.join("release");
     // Becoming the demo, instead of starting it, leaves one process that hears Ctrl-C and cleans up.
-    let error = Command::new(folder.join("weir-demo")).env("WEIR_BIN", folder.join("weir")).exec();
+    let error = Command::new(folder.join("weir-demo"))
+        .env("WEIR_BIN", folder.join("weir"))
+        .env("WEIRSTAT_BIN", folder.join("weirstat"))
+        .exec();
     Err(error).context("cannot start the demo")
 }

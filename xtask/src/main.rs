@@ -21,7 +21,7 @@ weir's development commands
 
 Usage: cargo xtask COMMAND
 
-  demo    watch a TCP transfer cross weir between two network namespaces, with live counters (needs root)
+  demo    watch TCP cross weir, and the round trips of customers at different distances, live (needs root)
   test    run the whole test suite; what cannot run here is skipped out loud
   lint    formatting, clippy, licences and duplicate crates, documentation: warnings are errors
   docs    write the tables of docs/stats.md from what a running weir says of itself (needs root)

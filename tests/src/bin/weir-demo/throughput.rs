@@ -1,8 +1,5 @@
-//! `cargo xtask demo`: watch a TCP transfer cross weir.
-#![forbid(unsafe_code)]
+//! The first act: one TCP transfer as fast as it goes, and what each node and port makes of it.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,89 +7,49 @@ use anyhow::Result;
 use weir_stats::Pair;
 use weir_tests::appliance::Weir;
 use weir_tests::clients::Stream;
-use weir_tests::counters::Counters;
 use weir_tests::lab::Lab;
-use weir_tests::scenario;
+
+use crate::screen::{Screen, progress};
 
 /// How long the transfer runs.
-const LENGTH: Duration = Duration::from_secs(10);
+const LENGTH: Duration = Duration::from_secs(7);
 /// Between two looks at the counters.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-fn main() -> ExitCode {
-    if let Some(reason) = scenario::missing() {
-        eprintln!("the demo cannot run here: {reason}");
-        return ExitCode::FAILURE;
-    }
-    match demo() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("the demo failed: {error:?}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn demo() -> Result<()> {
-    let lab = Lab::new(1)?;
+/// Shows it, and sums it up.
+pub fn show(lab: &Lab, weir: &Weir) -> Result<()> {
     let (left, right) = (lab.left(), lab.right());
     println!(
-        "A TCP transfer from one host to another, each in a network namespace of its own: the router between them is weir.\n\
-         Every number is read from weir's shared-memory segment while the packets pass.\n\n\
-         left {} ⇄ weir ⇄ right {}\n",
+        "1. Throughput: a TCP transfer from left to right, {} to {}.\n\
+         \x20  Look at clocks/packet, what each node of weir's graph costs, and at drops.\n",
         left.address, right.address
     );
-    let weir = Weir::start(&lab, 1)?;
     let stream = Stream::start(left, right)?;
-    let mut screen = Screen { live: io::stdout().is_terminal(), lines: 0 };
+    let mut screen = Screen::of_stdout();
     let begun = Instant::now();
-    let first = Look::take(&weir, &stream)?;
-    let mut last = Look::take(&weir, &stream)?;
-    let interval = if screen.live { INTERVAL } else { INTERVAL * 2 };
+    let first = Look::take(weir, &stream)?;
+    let mut last = Look::take(weir, &stream)?;
+    let interval = if screen.is_live() { INTERVAL } else { INTERVAL * 2 };
     while begun.elapsed() + interval / 2 < LENGTH {
         thread::sleep(interval);
-        let look = Look::take(&weir, &stream)?;
-        if screen.live {
-            let mut lines = vec![progress(begun.elapsed()), look.tcp(&last), String::new()];
+        let look = Look::take(weir, &stream)?;
+        if screen.is_live() {
+            let mut lines = vec![progress(begun.elapsed(), LENGTH), look.tcp(&last), String::new()];
             lines.extend(look.ports(&last));
             lines.push(String::new());
             lines.extend(look.nodes(&last));
             screen.redraw(&lines)?;
         } else {
-            println!("{:>4.1} s  {}  {}", begun.elapsed().as_secs_f64(), look.tcp(&last), look.plain(&last));
+            println!("{:>4.1} s  {}", begun.elapsed().as_secs_f64(), look.tcp(&last));
         }
         last = look;
     }
     drop(stream);
-    weir.counters().conserve()?;
-    summary(&first, &last, weir.counters())?;
-    weir.stop()?;
-    drop(lab);
-    println!("\nweir has drained and left; both namespaces and the router's are deleted.");
-    Ok(())
-}
-
-/// What is drawn in place of what was drawn before.
-struct Screen {
-    live: bool,
-    lines: usize,
-}
-
-impl Screen {
-    fn redraw(&mut self, lines: &[String]) -> Result<()> {
-        let mut out = io::stdout().lock();
-        if self.lines > 0 {
-            write!(out, "\x1b[{}A", self.lines)?;
-        }
-        for line in lines {
-            writeln!(out, "\r{line}\x1b[K")?;
-        }
-        // what a longer list left below
-        write!(out, "\x1b[J")?;
-        out.flush()?;
-        self.lines = lines.len();
-        Ok(())
+    println!("\nOver the whole time:\n{}", last.tcp(&first));
+    for line in last.ports(&first).into_iter().chain([String::new()]).chain(last.nodes(&first)) {
+        println!("{line}");
     }
+    Ok(())
 }
 
 /// The counters at one moment.
@@ -205,43 +162,4 @@ impl Look {
         });
         std::iter::once(head).chain(lines).collect()
     }
-
-    /// The ports, and what each node costs, in one line for what is not a terminal.
-    fn plain(&self, before: &Look) -> String {
-        let seconds = self.seconds(before);
-        let ports = self.ports.iter().zip(&before.ports).map(|((name, now), (_, then))| {
-            format!(
-                "{name}: rx {:.0}/s tx {:.0}/s drops {}",
-                (now.rx.packets - then.rx.packets) as f64 / seconds,
-                (now.tx.packets - then.tx.packets) as f64 / seconds,
-                now.drops
-            )
-        });
-        let nodes =
-            self.nodes.iter().zip(&before.nodes).filter(|((_, now), (_, then))| now.packets > then.packets);
-        let clocks = nodes.map(|((name, now), (_, then))| {
-            format!("{name} {:.0}", (now.clocks - then.clocks) as f64 / (now.packets - then.packets) as f64)
-        });
-        let ports = ports.collect::<Vec<_>>().join("  ");
-        format!("{ports}  clocks/packet: {}", clocks.collect::<Vec<_>>().join(" "))
-    }
-}
-
-fn progress(elapsed: Duration) -> String {
-    let done = (elapsed.as_secs_f64() / LENGTH.as_secs_f64()).min(1.0);
-    let width = (done * 40.0).round() as usize;
-    format!("[{:<40}] {:>4.1} s of {} s", "=".repeat(width), elapsed.as_secs_f64(), LENGTH.as_secs())
-}
-
-fn summary(first: &Look, last: &Look, counters: &Counters) -> Result<()> {
-    println!("\nOver the whole time:\n{}", last.tcp(first));
-    for line in last.ports(first).into_iter().chain([String::new()]).chain(last.nodes(first)) {
-        println!("{line}");
-    }
-    let balance = counters.balance()?;
-    println!(
-        "\nEvery packet is accounted for: {} received + {} made by weir = {} sent + {} dropped + {} held.",
-        balance.received, balance.created, balance.sent, balance.dropped, balance.held
-    );
-    Ok(())
 }
