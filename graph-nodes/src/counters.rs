@@ -7,6 +7,32 @@ use weir_stats::{
     Combined, CombinedRow, Description, EntryId, Error, Ring, RingRow, Segment, Simple, SimpleRow,
 };
 
+/// A vector: where it is, and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Vector {
+    path: &'static str,
+    meaning: &'static Description,
+}
+
+impl Vector {
+    /// One of the vectors that a description with a template is about: `/customers/up` of `/customers/{direction}`.
+    pub const fn of_template(path: &'static str, meaning: &'static Description) -> Vector {
+        Vector { path, meaning }
+    }
+
+    /// Each row has one writer: asking for it twice is a mistake in the graph's assembly.
+    fn taken(self) -> Error {
+        Error::Shape { path: self.path.to_owned(), reason: "this row is not there, or has a writer already" }
+    }
+}
+
+/// The one vector that a description without a template is about.
+impl From<&'static Description> for Vector {
+    fn from(meaning: &'static Description) -> Vector {
+        Vector { path: &meaning.path, meaning }
+    }
+}
+
 /// The segment, and the handles of what has been registered in it.
 pub struct Counters {
     segment: Segment,
@@ -46,37 +72,39 @@ impl Counters {
     /// Row `row` of a simple vector, which is registered with these columns if it is not there yet.
     pub fn simple_row(
         &mut self,
-        vector: &'static Description,
+        vector: impl Into<Vector>,
         columns: usize,
         capacity: usize,
         row: usize,
     ) -> Result<SimpleRow, Error> {
-        self.simple(vector, columns, capacity)?.take_row(row).ok_or_else(|| taken(vector))
+        let vector = vector.into();
+        self.simple(vector, columns, capacity)?.take_row(row).ok_or_else(|| vector.taken())
     }
 
     /// Row `row` of a combined vector, which is registered with these columns if it is not there yet.
     pub fn combined_row(
         &mut self,
-        vector: &'static Description,
+        vector: impl Into<Vector>,
         columns: usize,
         capacity: usize,
         row: usize,
     ) -> Result<CombinedRow, Error> {
-        self.combined(vector, columns, capacity)?.take_row(row).ok_or_else(|| taken(vector))
+        let vector = vector.into();
+        self.combined(vector, columns, capacity)?.take_row(row).ok_or_else(|| vector.taken())
     }
 
     /// A simple vector, registered if need be.
     pub fn simple(
         &mut self,
-        vector: &'static Description,
+        vector: impl Into<Vector>,
         columns: usize,
         capacity: usize,
     ) -> Result<&mut Simple, Error> {
-        let path = &*vector.path;
+        let Vector { path, meaning } = vector.into();
         match self.simple.entry(path) {
             Entry::Occupied(found) => Ok(found.into_mut()),
             Entry::Vacant(place) => {
-                self.descriptions.push(vector.clone());
+                mean(&mut self.descriptions, meaning);
                 Ok(place.insert(self.segment.register(|batch| batch.simple(path, columns, capacity))?))
             }
         }
@@ -85,31 +113,31 @@ impl Counters {
     /// A combined vector, registered if need be.
     pub fn combined(
         &mut self,
-        vector: &'static Description,
+        vector: impl Into<Vector>,
         columns: usize,
         capacity: usize,
     ) -> Result<&mut Combined, Error> {
-        let path = &*vector.path;
+        let Vector { path, meaning } = vector.into();
         match self.combined.entry(path) {
             Entry::Occupied(found) => Ok(found.into_mut()),
             Entry::Vacant(place) => {
-                self.descriptions.push(vector.clone());
+                mean(&mut self.descriptions, meaning);
                 Ok(place.insert(self.segment.register(|batch| batch.combined(path, columns, capacity))?))
             }
         }
     }
 
     /// Makes `columns` columns of a combined vector visible; it must be registered.
-    pub fn grow_combined(&mut self, vector: &Description, columns: usize) -> Result<(), Error> {
-        let Some(vector) = self.combined.get_mut(&*vector.path) else {
+    pub fn grow_combined(&mut self, vector: impl Into<Vector>, columns: usize) -> Result<(), Error> {
+        let Some(vector) = self.combined.get_mut(vector.into().path) else {
             return Ok(());
         };
         self.segment.register(|batch| batch.grow_combined(vector, columns))
     }
 
     /// Makes `columns` columns of a simple vector visible; it must be registered.
-    pub fn grow_simple(&mut self, vector: &Description, columns: usize) -> Result<(), Error> {
-        let Some(vector) = self.simple.get_mut(&*vector.path) else {
+    pub fn grow_simple(&mut self, vector: impl Into<Vector>, columns: usize) -> Result<(), Error> {
+        let Some(vector) = self.simple.get_mut(vector.into().path) else {
             return Ok(());
         };
         self.segment.register(|batch| batch.grow_simple(vector, columns))
@@ -131,20 +159,20 @@ impl Counters {
                 place.insert(self.segment.register(|batch| batch.ring(path, size, records, schema))?)
             }
         };
-        found.take_row(row).ok_or_else(|| taken(ring))
+        found.take_row(row).ok_or_else(|| Vector::from(ring).taken())
     }
 
     /// The directory entry of a registered vector, as the target of symlinks.
-    pub fn id(&self, vector: &Description) -> Option<EntryId> {
-        let simple = self.simple.get(&*vector.path).map(Simple::id);
-        simple.or_else(|| self.combined.get(&*vector.path).map(Combined::id))
+    pub fn id(&self, vector: impl Into<Vector>) -> Option<EntryId> {
+        let Vector { path, .. } = vector.into();
+        let simple = self.simple.get(path).map(Simple::id);
+        simple.or_else(|| self.combined.get(path).map(Combined::id))
     }
 }
 
-/// Each row has one writer: asking for it twice is a mistake in the graph's assembly.
-fn taken(vector: &Description) -> Error {
-    Error::Shape {
-        path: vector.path.clone().into_owned(),
-        reason: "this row is not there, or has a writer already",
+/// Several vectors have one meaning where it is a template's.
+fn mean(all: &mut Vec<Description>, meaning: &Description) {
+    if !all.contains(meaning) {
+        all.push(meaning.clone());
     }
 }

@@ -163,7 +163,7 @@ impl Shape {
         let nodes = self.registrations.len();
         let mut links = Vec::new();
         for (vector, leaf) in &NODE_VECTORS {
-            let target = counters.simple(vector, nodes, nodes)?.id();
+            let target = counters.simple(*vector, nodes, nodes)?.id();
             for (column, node) in self.registrations.iter().enumerate() {
                 links.push((format!("/nodes/{}/{leaf}", node.name), target, column));
             }

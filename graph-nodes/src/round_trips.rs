@@ -15,7 +15,7 @@ use weir_stats::{CombinedRow, Description, Error, RingRow, SimpleRow};
 
 use crate::{
     clock::Clock,
-    counters::Counters,
+    counters::{Counters, Vector},
     customers::{CELLS, Customer},
     latency::{self, Binned, LatencyRow, Scale},
     node::Workbench,
@@ -28,42 +28,51 @@ use crate::{
 /// What the columns of vectors per customer are.
 const BY_CUSTOMER: &str = "customer=/customers/names";
 const BY_CUSTOMER_AND_BIN: &str = "customer=/customers/names,le=/rtt/bins";
-static UP: Description =
-    Description::combined("/customers/up", BY_CUSTOMER, "packets and frames' bytes from the customer");
-static DOWN: Description =
-    Description::combined("/customers/down", BY_CUSTOMER, "packets and frames' bytes to the customer");
-const AGAIN: &str = "TCP segments that had been sent before, by the direction that they go";
-static AGAIN_UP: Description =
-    Description::simple("/customers/retransmissions/up", "packets", BY_CUSTOMER, AGAIN);
-static AGAIN_DOWN: Description =
-    Description::simple("/customers/retransmissions/down", "packets", BY_CUSTOMER, AGAIN);
-const LATE: &str = "TCP segments that later ones had overtaken, by the direction that they go";
-static LATE_UP: Description = Description::simple("/customers/reordered/up", "packets", BY_CUSTOMER, LATE);
-static LATE_DOWN: Description =
-    Description::simple("/customers/reordered/down", "packets", BY_CUSTOMER, LATE);
-static LAN: Description = Description::simple(
-    "/rtt/customers/lan",
+static PACKETS: Description = Description::combined(
+    "/customers/{direction}",
+    BY_CUSTOMER,
+    "packets and frames' bytes from (up) and to (down) the customer",
+);
+static AGAIN: Description = Description::simple(
+    "/customers/retransmissions/{direction}",
+    "packets",
+    BY_CUSTOMER,
+    "TCP segments that had been sent before, by the direction that they go",
+);
+static LATE: Description = Description::simple(
+    "/customers/reordered/{direction}",
+    "packets",
+    BY_CUSTOMER,
+    "TCP segments that later ones had overtaken, by the direction that they go",
+);
+static BEYOND: Description = Description::simple(
+    "/rtt/customers/{side}",
     "microseconds",
     BY_CUSTOMER_AND_BIN,
-    "round trips between weir and the customer's devices",
+    "round trips between weir and the customer's devices (lan), and what those talk to (wan)",
 );
-static WAN: Description = Description::simple(
-    "/rtt/customers/wan",
+static WAITED: Description = Description::simple(
+    "/delay/customers/{direction}",
     "microseconds",
     BY_CUSTOMER_AND_BIN,
-    "round trips between weir and what the customer talks to",
+    "time inside weir, by the direction that packets go",
 );
+const UP: Vector = Vector::of_template("/customers/up", &PACKETS);
+const DOWN: Vector = Vector::of_template("/customers/down", &PACKETS);
+const AGAIN_UP: Vector = Vector::of_template("/customers/retransmissions/up", &AGAIN);
+const AGAIN_DOWN: Vector = Vector::of_template("/customers/retransmissions/down", &AGAIN);
+const LATE_UP: Vector = Vector::of_template("/customers/reordered/up", &LATE);
+const LATE_DOWN: Vector = Vector::of_template("/customers/reordered/down", &LATE);
+const LAN: Vector = Vector::of_template("/rtt/customers/lan", &BEYOND);
+const WAN: Vector = Vector::of_template("/rtt/customers/wan", &BEYOND);
+const WAITED_UP: Vector = Vector::of_template("/delay/customers/up", &WAITED);
+const WAITED_DOWN: Vector = Vector::of_template("/delay/customers/down", &WAITED);
 static PORTS: Description = Description::simple(
     "/rtt/ports",
     "microseconds",
     "interface=/if/names,le=/rtt/bins",
     "round trips beyond the port that the answer came in by",
 );
-const WAITED: &str = "time inside weir, by the direction that packets go";
-static WAITED_UP: Description =
-    Description::simple("/delay/customers/up", "microseconds", BY_CUSTOMER_AND_BIN, WAITED);
-static WAITED_DOWN: Description =
-    Description::simple("/delay/customers/down", "microseconds", BY_CUSTOMER_AND_BIN, WAITED);
 static WAITED_PORTS: Description = Description::simple(
     "/delay/ports",
     "microseconds",
@@ -134,11 +143,11 @@ pub fn register(counters: &mut Counters) -> Result<(), Error> {
 }
 
 /// Vectors with a column a customer, for the control thread, which makes columns visible as customers come.
-pub static COMBINED_BY_CUSTOMER: [&Description; 2] = [&UP, &DOWN];
+pub const COMBINED_BY_CUSTOMER: [Vector; 2] = [UP, DOWN];
 /// The same, counters without bytes.
-pub static SIMPLE_BY_CUSTOMER: [&Description; 4] = [&AGAIN_UP, &AGAIN_DOWN, &LATE_UP, &LATE_DOWN];
+pub const SIMPLE_BY_CUSTOMER: [Vector; 4] = [AGAIN_UP, AGAIN_DOWN, LATE_UP, LATE_DOWN];
 /// The same, with [`latency::WIDTH`] columns a customer.
-pub static LATENCY_BY_CUSTOMER: [&Description; 4] = [&LAN, &WAN, &WAITED_UP, &WAITED_DOWN];
+pub const LATENCY_BY_CUSTOMER: [Vector; 4] = [LAN, WAN, WAITED_UP, WAITED_DOWN];
 
 /// What `tcp-rtt-match` counts.
 pub(crate) struct Passed {
@@ -161,15 +170,15 @@ impl Passed {
         let mut rows = Rows::of(bench);
         let methods = Method::VARIANTS.len();
         Ok(Passed {
-            again: [rows.simple(&AGAIN_UP, 0, CELLS)?, rows.simple(&AGAIN_DOWN, 0, CELLS)?],
-            late: [rows.simple(&LATE_UP, 0, CELLS)?, rows.simple(&LATE_DOWN, 0, CELLS)?],
-            lan: rows.latency(&LAN, 0, CELLS)?,
-            wan: rows.latency(&WAN, 0, CELLS)?,
+            again: [rows.simple(AGAIN_UP, 0, CELLS)?, rows.simple(AGAIN_DOWN, 0, CELLS)?],
+            late: [rows.simple(LATE_UP, 0, CELLS)?, rows.simple(LATE_DOWN, 0, CELLS)?],
+            lan: rows.latency(LAN, 0, CELLS)?,
+            wan: rows.latency(WAN, 0, CELLS)?,
             ports: rows.latency(&PORTS, rows.ports, MAX_PORTS)?,
             samples: rows.simple(&SAMPLES, methods, methods)?,
             flows: rows.simple(&FLOWS, FLOW_STATES.len(), FLOW_STATES.len())?,
-            up: rows.counters.combined_row(&UP, 0, CELLS, rows.row)?,
-            down: rows.counters.combined_row(&DOWN, 0, CELLS, rows.row)?,
+            up: rows.counters.combined_row(UP, 0, CELLS, rows.row)?,
+            down: rows.counters.combined_row(DOWN, 0, CELLS, rows.row)?,
             events: rows.counters.ring_row(&EVENTS, (EVENTS_KEPT, RECORD), SCHEMA, rows.row)?,
             scale: Scale::new(bench.clock),
             wall: Wall::new(bench.clock),
@@ -332,8 +341,8 @@ impl Waited {
     pub(crate) fn new(bench: &mut Workbench<'_>) -> Result<Waited, Error> {
         let mut rows = Rows::of(bench);
         Ok(Waited {
-            up: rows.latency(&WAITED_UP, 0, CELLS)?,
-            down: rows.latency(&WAITED_DOWN, 0, CELLS)?,
+            up: rows.latency(WAITED_UP, 0, CELLS)?,
+            down: rows.latency(WAITED_DOWN, 0, CELLS)?,
             ports: rows.latency(&WAITED_PORTS, rows.ports, MAX_PORTS)?,
             scale: Scale::new(bench.clock),
         })
@@ -384,18 +393,13 @@ impl<'a> Rows<'a> {
         Rows { counters: &mut *bench.counters, row: bench.row, ports: bench.tables.ports.count() }
     }
 
-    fn simple(
-        &mut self,
-        vector: &'static Description,
-        columns: usize,
-        most: usize,
-    ) -> Result<SimpleRow, Error> {
+    fn simple(&mut self, vector: impl Into<Vector>, columns: usize, most: usize) -> Result<SimpleRow, Error> {
         self.counters.simple_row(vector, columns, most, self.row)
     }
 
     fn latency(
         &mut self,
-        vector: &'static Description,
+        vector: impl Into<Vector>,
         objects: usize,
         most: usize,
     ) -> Result<LatencyRow, Error> {
