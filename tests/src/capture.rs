@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,21 +38,29 @@ impl Capture {
             .context("tshark")?;
         let said = BufReader::new(process.stderr.take().context("its messages")?);
         let mut lines = said.lines();
-        let begun = lines.by_ref().any(|line| line.is_ok_and(|line| line.contains("Capturing on")));
+        let begun = lines.by_ref().any(|line| line.is_ok_and(|line| line.contains("Capture started")));
         // The rest is nobody's business, but the pipe must not fill.
-        std::thread::spawn(move || lines.for_each(drop));
+        thread::spawn(move || lines.for_each(drop));
         let capture = Capture { process, file };
         ensure!(begun, "tshark ended before it captured");
         Ok(capture)
     }
 
+    /// Ends it, and returns the file, which is the namespace's.
+    pub fn finish(mut self) -> Result<PathBuf> {
+        // What has passed lately may be on its way from the kernel to the file.
+        thread::sleep(Duration::from_millis(500));
+        self.end();
+        Ok(self.file.clone())
+    }
+
     /// Ends it. The times from data to their acknowledgements, in microseconds, where the acknowledgement comes from `source`
     /// and the one that was answered was no retransmission.
-    pub fn round_trips(mut self, source: std::net::Ipv4Addr) -> Result<Vec<f64>> {
-        self.end();
+    pub fn round_trips(self, source: std::net::Ipv4Addr) -> Result<Vec<f64>> {
+        let file = self.finish()?;
         let filter = format!("tcp.analysis.ack_rtt && ip.src == {source} && tcp.flags.syn == 0");
         let read = ["-n", "-Y", &filter, "-T", "fields", "-e", "tcp.analysis.ack_rtt", "-r"];
-        let text = succeed(Command::new("tshark").args(read).arg(&self.file))?;
+        let text = succeed(Command::new("tshark").args(read).arg(file))?;
         let seconds = text.lines().map(|line| line.parse::<f64>().with_context(|| line.to_owned()));
         seconds.map(|seconds| Ok(seconds? * 1e6)).collect()
     }

@@ -13,5 +13,7 @@ pub mod lab;
 pub mod measured;
 pub mod namespace;
 pub mod programs;
+pub mod readers;
 pub mod scenario;
+pub mod terminal;
 pub mod wire;

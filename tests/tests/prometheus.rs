@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,53 +15,11 @@ use weir_tests::appliance::Weir;
 use weir_tests::clients::{UdpEcho, ping, ping_all};
 use weir_tests::lab::Lab;
 use weir_tests::namespace::succeed;
-use weir_tests::programs::program;
+use weir_tests::readers::{Guest, exporter, scrape};
 use weir_tests::scenario::unless_skipped;
 
 /// How long anything may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A process that ends with the test.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// `weirstat prometheus` on a free port.
-fn exporter(socket: &Path, options: &[&str]) -> Result<(Guest, SocketAddr)> {
-    let mut process = Command::new(program("weirstat")?)
-        .arg("--socket")
-        .arg(socket)
-        .args(["prometheus", "--listen", "127.0.0.1:0", "--min-interval", "0"])
-        .args(options)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let stderr = process.stderr.take().context("no stderr")?;
-    let process = Guest(process);
-    let mut lines = BufReader::new(stderr).lines();
-    let line = lines.next().context("it says nothing")??;
-    // It must be able to go on saying things.
-    thread::spawn(move || lines.for_each(drop));
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-    Ok((process, address.with_context(|| line.clone())?.parse()?))
-}
-
-/// The metrics, in the classic format.
-fn scrape(address: SocketAddr) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
-    ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    Ok(body.to_owned())
-}
 
 /// The sum of all series of a metric that have this in their labels.
 fn sum(text: &str, metric: &str, labels: &str) -> u64 {
@@ -150,8 +108,7 @@ fn a_live_weir_in_prometheus() {
         }
         let lab = Lab::new(2)?;
         let weir = Weir::start(&lab, 2)?;
-        let socket = weir.folder().join("stats.sock");
-        let (_exporter, address) = exporter(&socket, &[])?;
+        let (_exporter, address) = exporter(&weir, &[])?;
         let (_server, url) = server(address, &weir.folder())?;
         let echo = UdpEcho::start(lab.right())?;
         for length in 1..50 {
@@ -207,7 +164,7 @@ fn a_live_weir_in_prometheus() {
         ensure!(value[0]["value"][1].as_str() == Some(&expected), "{value:?} instead of {expected}");
 
         for naming in ["weir", "vpp"] {
-            let (_exporter, address) = exporter(&socket, &["--naming", naming])?;
+            let (_exporter, address) = exporter(&weir, &["--naming", naming])?;
             let mut check = Command::new("promtool");
             let mut check = check
                 .args(["check", "metrics"])

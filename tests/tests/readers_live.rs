@@ -1,62 +1,17 @@
 //! Every reader of `weirstat` on a live weir: after traffic has crossed, and while nothing moves, they all tell the same
-//! numbers as the segment itself. (`tests/prometheus.rs` does so for the exporter.)
+//! numbers as the segment itself. (`tests/prometheus.rs` does so for the exporter,
+//! `tests/rtt_readers.rs` for round trips.)
 
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use weir_tests::appliance::Weir;
 use weir_tests::clients::ping_all;
 use weir_tests::lab::Lab;
-use weir_tests::programs::program;
+use weir_tests::readers::{Guest, mounted, objects, output, until, weirstat};
 use weir_tests::scenario::{Forwarder, PLAIN, run, unless_skipped};
-
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A program that ends with the test, and first takes its mount away.
-struct Guest(Child);
-
-impl Guest {
-    /// Asks it to end, and waits.
-    fn stop(&mut self) -> Result<ExitStatus> {
-        let pid = Pid::from_raw(i32::try_from(self.0.id())?).context("a process")?;
-        kill_process(pid, Signal::TERM)?;
-        Ok(self.0.wait()?)
-    }
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // One that has been waited for is not asked again.
-        if matches!(self.0.try_wait(), Ok(None)) {
-            let _ = self.stop();
-        }
-    }
-}
-
-fn weirstat(weir: &Weir, words: &[&str]) -> Result<Command> {
-    let mut command = Command::new(program("weirstat")?);
-    command.arg("--socket").arg(weir.folder().join("stats.sock")).args(words).stdin(Stdio::null());
-    Ok(command)
-}
-
-/// What it prints.
-fn output(weir: &Weir, words: &[&str]) -> Result<String> {
-    let output = weirstat(weir, words)?.output()?;
-    let (text, complaint) =
-        (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr).into_owned());
-    ensure!(output.status.success() && complaint.is_empty(), "weirstat {words:?}: {complaint}");
-    Ok(text)
-}
-
-/// Its lines, each an object of JSON.
-fn objects(text: &str) -> Result<Vec<Value>> {
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
-}
 
 /// The packets that this line of a dump tells.
 fn packets(objects: &[Value], path: &str, column: &str) -> Option<u64> {
@@ -112,29 +67,6 @@ fn all_readers_tell_the_same_of_a_live_weir() {
             Ok(())
         })
     });
-}
-
-/// Mounts the segment below weir's folder, and checks that it is gone at the end.
-fn mounted(weir: &Weir, look: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let mount = weir.folder().join("mount");
-    std::fs::create_dir_all(&mount)?;
-    let path = mount.to_str().context("UTF-8")?;
-    let mut guest = Guest(weirstat(weir, &["fs", path])?.spawn()?);
-    until(|| mount.join("sys").exists(), "the mount")?;
-    let outcome = look(&mount);
-    let status = guest.stop()?;
-    outcome?;
-    ensure!(status.success() && !mount.join("sys").exists(), "it unmounts when it is asked to end");
-    Ok(())
-}
-
-fn until(is_so: impl Fn() -> bool, what: &str) -> Result<()> {
-    let started = Instant::now();
-    while !is_so() {
-        ensure!(started.elapsed() < PATIENCE, "{what} takes longer than {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// A weir that is killed and started again: the mounted tree is the new one's, without a remount.
