@@ -306,8 +306,8 @@ mod tests {
             [
                 "customer lan p50 lan p99 wan p50 wan p99 down bytes up bytes resent wait down wait up",
                 "far >16.8s >16.8s - - 0 0 0 - -",
-                "zoo 19.5ms 20.5ms - - 0 0 0 - -",
-                "acme 1.47ms 1.53ms - - 50000 0 7 63.0us -"
+                "zoo 20.0ms 20.5ms - - 0 0 0 - -",
+                "acme 1.50ms 1.53ms - - 50000 0 7 61.0us -"
             ]
         );
         trial.sample(0, 0, 9_000, 10);
@@ -316,8 +316,8 @@ mod tests {
         trial.pass(1, 1, [1, 1000, 1, 0]);
         tab.read(&reader);
         let lines = lines(&tab, Shown::default());
-        assert!(lines[1].starts_with("zoo 29.7ms 30.7ms - - 0 "), "{lines:?}");
-        assert!(lines[2].starts_with("acme 8.70ms 9.20ms 99.0us 103us 0 0 0 "), "{lines:?}");
+        assert!(lines[1].starts_with("zoo 30.0ms 30.7ms - - 0 "), "{lines:?}");
+        assert!(lines[2].starts_with("acme 9.00ms 9.21ms 100us 103us 0 0 0 "), "{lines:?}");
         assert_eq!(lines[3], "far - - - - 0 0 0 - -");
     }
 
@@ -361,7 +361,7 @@ mod tests {
         let totals = Shown { totals: true, ..Shown::default() };
         assert_eq!(
             lines(&tab, totals),
-            ["port rtt p50 rtt p99 wait p50 wait p99 tx bytes", "eth2 1.47ms 1.53ms - - 0", "eth1 - - - - 0"]
+            ["port rtt p50 rtt p99 wait p50 wait p99 tx bytes", "eth2 1.50ms 1.53ms - - 0", "eth1 - - - - 0"]
         );
     }
 }
