@@ -49,8 +49,9 @@ use subject::{BY_CUSTOMER, BY_PORT, Source};
 ///
 /// Precision: weir counts times in bins, eight for each power of two from 16 us to 16.8 s, none wider than an eighth of its
 /// values. min and max are the bounds of the lowest and the highest bin with a sample (< and > where a bin has no other
-/// bound); p50, p90 and p99 lie in the right bin, its samples taken as evenly spread over it. So each is within 12.5 % of
-/// the exact one; means (--json) are exact. resent: packets sent again, as a part of all packets.
+/// bound); p50, p90 and p99 lie in the right bin, its samples taken as evenly spread around where their sum says that they
+/// are. So each is within 12.5 % of the exact one; means (--json) are exact. resent: packets sent again, as a part of all
+/// packets.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
