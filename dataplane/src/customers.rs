@@ -41,6 +41,8 @@ pub struct Roster {
     table: CustomersWriter,
     quiescence: Quiescence,
     books: Books,
+    /// Columns whose customers went with the last change.
+    gone: Vec<u32>,
     /// Columns that a worker may still count under, though their customers are gone.
     waiting: VecDeque<(Ticket, Vec<u32>)>,
     names: Names,
@@ -69,12 +71,16 @@ impl Roster {
             Ok((names, batch.names("/customers/prefixes", MAX_PREFIXES)?))
         })?;
         let (books, waiting) = (Books::default(), VecDeque::new());
-        Ok((readers, Roster { table, quiescence, books, waiting, names, prefixes }))
+        Ok((readers, Roster { table, quiescence, books, gone: Vec::new(), waiting, names, prefixes }))
     }
 
     /// Makes these the customers, and no others. Returns the columns of those who are gone, which the workers are to forget. On an
     /// error nothing has changed. The workers' vectors must be registered.
     pub fn replace(&mut self, list: &[Named], counters: &mut Counters) -> Result<Vec<u32>, RosterError> {
+        // Only now, when the workers have surely been told to forget these: a worker passes its quiescent point and then hears.
+        if !self.gone.is_empty() {
+            self.waiting.push_back((self.quiescence.ticket(), std::mem::take(&mut self.gone)));
+        }
         while let Some((_, columns)) =
             self.waiting.pop_front_if(|(ticket, _)| self.quiescence.passed(*ticket))
         {
@@ -90,9 +96,7 @@ impl Roster {
         let before = std::mem::replace(&mut self.books, new).columns;
         let is_gone = |(name, column)| (!self.books.columns.contains_key(&name)).then_some(column);
         let gone: Vec<u32> = before.into_iter().filter_map(is_gone).collect();
-        if !gone.is_empty() {
-            self.waiting.push_back((self.quiescence.ticket(), gone.clone()));
-        }
+        self.gone.clone_from(&gone);
         Ok(gone)
     }
 
