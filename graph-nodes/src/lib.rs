@@ -24,5 +24,6 @@ pub mod quiescence;
 mod ring;
 pub mod round_trips;
 pub mod rtt;
+pub mod shaper;
 pub mod trace;
 pub mod wire;

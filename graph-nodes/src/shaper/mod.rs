@@ -1,0 +1,203 @@
+//! The queue of each customer: what holds packets until the customer's rate lets them go, and what is dropped or marked so that the queue stays short.
+//!
+//! Pure: no graph, no segment, no threads; time is ticks of any clock. A **leaf** is one customer in one direction. Whoever schedules the leaves
+//! calls [`Queues::enqueue`] when a packet arrives, [`Queues::dequeue`] when a leaf may send, and [`Queues::rate`] when its current rate changes.
+//! Packets are numbers to this module.
+//!
+//! ```text
+//!  leaf ─▶ tin (by DSCP) ─┬─ sparse flows, served first ─┐
+//!                         └─ rounds of bulk flows (DRR) ─┴▶ flow ─▶ packet ─▶ packet
+//! ```
+//! * **Pools.** Leaves are small and always there. Tins, flow queues and places of packets are taken from pools that all leaves share, all of them
+//!   made at the start: nothing is allocated later. What is empty keeps what it knows until its place is needed.
+//! * **Fairness.** Deficit round robin with priority for sparse flows (RFC 8290). A flow is charged its bytes times the number of bulk flows that
+//!   the busier of its two hosts has, so hosts share equally, and flows within them.
+//! * **Queue management.** CoDel (RFC 8289) and BLUE on each flow's queue, with a target of no less than one and a half packets of the largest
+//!   size at the tin's share of the current rate.
+//! * **Tins.** A tin goes first while it has sent no more than its share of what the leaf sent; the clock is the leaf's own bytes, so the
+//!   shares follow whatever rate the leaf gets.
+//!
+//! The read order: [`tins`](Tins), `codel`, `blue`, `rounds`, `flows`, `queues`.
+
+mod audit;
+mod blue;
+mod codel;
+mod delays;
+mod flows;
+mod hosts;
+mod packets;
+mod queues;
+mod rounds;
+mod sets;
+mod tin;
+mod tins;
+
+pub use codel::Limits;
+pub use delays::Delays;
+pub use queues::Queues;
+pub use tin::{Counters, Ways};
+pub use tins::{TINS, Tins};
+
+/// One customer in one direction: a number below [`Settings::leaves`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Leaf(pub u32);
+
+/// How a leaf's packets are queued; few customers differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discipline {
+    /// Classes by DSCP.
+    pub tins: Tins,
+    /// Which hosts share equally.
+    pub isolation: Isolation,
+    /// Ticks of standing queue that CoDel allows; RFC 8289 §4.3: 5 ms.
+    pub target: u64,
+    /// Ticks, a long round trip; RFC 8289 §4.3: 100 ms.
+    pub interval: u64,
+}
+
+/// Between whom a tin is divided equally, before each one's flows share what it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Flows alone.
+    Flows,
+    /// Hosts that send: for the direction from the customer.
+    Sources,
+    /// Hosts that receive: for the direction to the customer.
+    Destinations,
+    /// Both; a flow counts with whichever of its hosts has more flows.
+    Both,
+}
+
+/// Sizes; all memory is taken at the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Ticks a second.
+    pub hz: u64,
+    /// Customers times directions, at most 2²⁹. 128 bytes each.
+    pub leaves: usize,
+    /// Tins that can have packets at a time. 320 bytes each.
+    pub tins: usize,
+    /// Flows that can have packets at a time. 160 bytes each, 56 more for their hosts.
+    pub flows: usize,
+    /// Packets that can be queued at a time. 24 bytes each, and the frame.
+    pub packets: usize,
+    /// Bytes of memory that a packet holds, whatever its length: a frame.
+    pub frame: u32,
+    /// Bytes of the largest packet as it is counted (Ethernet header included).
+    pub mtu: u32,
+}
+
+/// A packet that arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The caller's number for it.
+    pub packet: u32,
+    /// Bytes, at most 65,535.
+    pub length: u32,
+    /// A hash of its flow that senders can't foresee.
+    pub flow: u32,
+    /// A hash of its source host.
+    pub source: u32,
+    /// A hash of its destination host.
+    pub destination: u32,
+    /// The six bits of its DSCP.
+    pub dscp: u8,
+    /// ECT(0), ECT(1) or CE: it is marked rather than dropped.
+    pub ecn_capable: bool,
+}
+
+/// A packet that leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// The caller's number for it.
+    pub packet: u32,
+    /// Bytes.
+    pub length: u32,
+    /// Ticks that it has waited.
+    pub sojourn: u64,
+    /// The tin that it waited in.
+    pub tin: u8,
+    /// To be marked CE.
+    pub mark: bool,
+}
+
+/// A packet that is dropped; the caller frees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The caller's number for it.
+    pub packet: u32,
+    /// Bytes.
+    pub length: u32,
+    /// Whose it was: when memory runs out, not always the leaf that the call was about.
+    pub leaf: Leaf,
+    /// The tin that it waited in.
+    pub tin: u8,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why a packet was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::EnumCount)]
+pub enum Cause {
+    /// It waited too long, and so had those before it.
+    Codel,
+    /// Its flow does not heed drops.
+    Blue,
+    /// Memory ran out, or the leaf's part of it, and this was the oldest packet of the longest queue.
+    Overlimit,
+    /// No tin or flow queue was left for it; it was never queued.
+    Refused,
+    /// Its leaf was removed.
+    Removed,
+}
+
+/// What the whole of the queues has counted, in packets: `arrived` = `dequeued` + all drops + [`Queues::backlog`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Given to [`Queues::enqueue`].
+    pub arrived: u64,
+    /// Given out by [`Queues::dequeue`].
+    pub dequeued: u64,
+    /// Dropped, by cause.
+    pub dropped: [u64; 5],
+}
+
+/// What is known of a leaf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeafView {
+    /// Packets queued.
+    pub packets: u32,
+    /// Their bytes.
+    pub bytes: u32,
+    /// Packets that may be queued.
+    pub limit: u32,
+    /// Since the leaf was set up.
+    pub counters: Counters,
+}
+
+/// What is known of a tin in use: what `tc -s qdisc show` prints for CAKE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TinView {
+    /// CoDel's target and interval at the current rate.
+    pub limits: Limits,
+    /// Packets queued.
+    pub packets: u32,
+    /// Their bytes.
+    pub bytes: u32,
+    /// How long packets wait.
+    pub delays: Delays,
+    /// Since the tin was last taken from the pool.
+    pub counters: Counters,
+    /// How flows found their queues.
+    pub ways: Ways,
+    /// Flows that are served first now.
+    pub sparse_flows: u16,
+    /// Flows that take turns now.
+    pub bulk_flows: u16,
+    /// Flows that BLUE drops from.
+    pub unresponsive_flows: u32,
+    /// Bytes of the largest packet.
+    pub longest_packet: u32,
+    /// Bytes that a flow sends in its turn.
+    pub quantum: u32,
+}
