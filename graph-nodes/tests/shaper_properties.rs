@@ -5,7 +5,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use proptest::prelude::*;
-use weir_graph::shaper::{Arrival, Cause, Discipline, Dropped, Isolation, Leaf, Queues, Settings, Tins};
+use weir_graph::shaper::{
+    Arrival, Cause, Discipline, Dropped, Isolation, Lead, Leaf, Queues, Settings, Tins,
+};
 
 const MS: u64 = 1_000_000;
 
@@ -98,7 +100,12 @@ fn run(settings: Settings, steps: &[Step], in_order: bool) {
                         ecn_capable,
                     };
                     let before = queues.is_backlogged(Leaf(leaf));
-                    let begins = queues.enqueue(Leaf(leaf), &arrival, now, &mut |dropped| {
+                    let lead = if burst & 1 == 0 {
+                        queues.prefetch_queue(Leaf(leaf), &arrival)
+                    } else {
+                        Lead::default()
+                    };
+                    let begins = queues.enqueue(Leaf(leaf), &arrival, lead, now, &mut |dropped| {
                         model.dropped(dropped, in_order);
                     });
                     assert_eq!(begins, !before && queues.is_backlogged(Leaf(leaf)));

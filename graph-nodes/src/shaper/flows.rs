@@ -7,8 +7,8 @@ use super::{
     blue::Blue,
     codel::Codel,
     hosts::Hosts,
-    packets::Packets,
-    sets::{NONE, Sets, Way, mix},
+    memory::filled,
+    sets::{NONE, Sets, Way, mix, next},
 };
 use crate::fib::prefetch;
 
@@ -37,6 +37,7 @@ pub(super) struct Flow {
     pub(super) next: u32,
     way: Way,
     pub(super) leaf: u32,
+    hash: u32,
     pub(super) packets: u32,
     pub(super) bytes: u32,
     pub(super) deficit: i32,
@@ -93,24 +94,23 @@ pub(super) fn key(leaf: u32, tin: u8, hash: u32) -> u64 {
 
 impl Flows {
     pub(super) fn new(capacity: usize) -> Flows {
-        let flows = (1..=capacity as u32)
-            .map(|next| Flow {
-                head: NONE,
-                tail: NONE,
-                next: if next == capacity as u32 { NONE } else { next },
-                way: Way(0),
-                leaf: NONE,
-                packets: 0,
-                bytes: 0,
-                deficit: 0,
-                ends: [NONE; 2],
-                tin: 0,
-                state: State::Free,
-                unresponsive: false,
-                idle_since: 0,
-                memory: Memory::default(),
-            })
-            .collect();
+        let flows = filled(capacity, |number| Flow {
+            head: NONE,
+            tail: NONE,
+            next: next(number, capacity),
+            way: Way(0),
+            leaf: NONE,
+            hash: 0,
+            packets: 0,
+            bytes: 0,
+            deficit: 0,
+            ends: [NONE; 2],
+            tin: 0,
+            state: State::Free,
+            unresponsive: false,
+            idle_since: 0,
+            memory: Memory::default(),
+        });
         Flows {
             flows,
             sets: Sets::new(capacity),
@@ -126,18 +126,23 @@ impl Flows {
         self.sets.prefetch(mix(key(leaf, tin, hash)));
     }
 
-    /// Asks for the flow's line; reads the table's.
+    /// Asks for the flow's line; reads the table's. `NONE`: nothing is there that could be it.
     #[inline(always)]
-    pub(super) fn prefetch_flow(&self, leaf: u32, tin: u8, hash: u32, packets: &Packets) {
-        let mut found = NONE;
-        self.sets.find(mix(key(leaf, tin, hash)), |flow| {
-            found = flow;
-            true
-        });
-        if let Some(flow) = self.flows.get(found as usize) {
+    pub(super) fn look_up(&self, leaf: u32, tin: u8, hash: u32) -> u32 {
+        let found = self.sets.find(mix(key(leaf, tin, hash)), |_| true);
+        let Some((number, _)) = found else { return NONE };
+        if let Some(flow) = self.flows.get(number as usize) {
             prefetch(flow);
         }
-        packets.prefetch_free();
+        number
+    }
+
+    /// Whether a flow is that of a packet.
+    #[inline(always)]
+    pub(super) fn is(&self, flow: u32, leaf: u32, tin: u8, hash: u32) -> bool {
+        self.flows
+            .get(flow as usize)
+            .is_some_and(|flow| flow.leaf == leaf && flow.hash == hash && flow.tin == tin)
     }
 
     #[inline(always)]
@@ -218,6 +223,7 @@ impl Flows {
             next: NONE,
             way,
             leaf,
+            hash: arrival.flow,
             packets: 0,
             bytes: 0,
             deficit: 0,

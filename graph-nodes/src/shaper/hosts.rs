@@ -1,6 +1,9 @@
 //! How many bulk flows each host of a customer has, so that hosts get equal shares however many flows they open.
 
-use super::sets::{NONE, Sets, Way};
+use super::{
+    memory::filled,
+    sets::{NONE, Sets, Way, next},
+};
 use crate::fib::prefetch;
 
 /// A host of one tin of one customer, 24 bytes.
@@ -30,14 +33,12 @@ pub(super) struct Hosts {
 
 impl Hosts {
     pub(super) fn new(capacity: usize) -> Hosts {
-        let hosts = (1..=capacity as u32)
-            .map(|next| Host {
-                key: 0,
-                way: Way(0),
-                flows: if next == capacity as u32 { NONE } else { next },
-                bulk: [0; 2],
-            })
-            .collect();
+        let hosts = filled(capacity, |number| Host {
+            key: 0,
+            way: Way(0),
+            flows: next(number, capacity),
+            bulk: [0; 2],
+        });
         Hosts { hosts, sets: Sets::new(capacity), free: if capacity == 0 { NONE } else { 0 } }
     }
 

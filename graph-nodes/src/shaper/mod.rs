@@ -25,6 +25,7 @@ mod codel;
 mod delays;
 mod flows;
 mod hosts;
+mod memory;
 mod packets;
 mod queues;
 mod rounds;
@@ -104,6 +105,16 @@ pub struct Arrival {
     pub dscp: u8,
     /// ECT(0), ECT(1) or CE: it is marked rather than dropped.
     pub ecn_capable: bool,
+}
+
+/// What asking for lines ahead has found out, so that the next step needn't look again. May be out of date or made up: it is only a hint.
+#[derive(Clone, Copy, Debug)]
+pub struct Lead(u32);
+
+impl Default for Lead {
+    fn default() -> Lead {
+        Lead(sets::NONE)
+    }
 }
 
 /// A packet that leaves.

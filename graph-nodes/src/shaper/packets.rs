@@ -1,6 +1,9 @@
 //! Places of packets: one array for all queues, each packet linked to the one behind it.
 
-use super::sets::NONE;
+use super::{
+    memory::filled,
+    sets::{NONE, next},
+};
 use crate::fib::prefetch;
 
 /// A packet in a queue, 24 bytes.
@@ -24,15 +27,13 @@ pub(super) struct Packets {
 
 impl Packets {
     pub(super) fn new(capacity: usize) -> Packets {
-        let places = (1..=capacity as u32)
-            .map(|next| Place {
-                at: 0,
-                handle: 0,
-                next: if next == capacity as u32 { NONE } else { next },
-                length: 0,
-                ecn_capable: false,
-            })
-            .collect();
+        let places = filled(capacity, |number| Place {
+            at: 0,
+            handle: 0,
+            next: next(number, capacity),
+            length: 0,
+            ecn_capable: false,
+        });
         Packets { places, free: if capacity == 0 { NONE } else { 0 }, used: 0 }
     }
 
@@ -77,10 +78,5 @@ impl Packets {
         if let Some(place) = self.places.get(number as usize) {
             prefetch(place);
         }
-    }
-
-    #[inline(always)]
-    pub(super) fn prefetch_free(&self) {
-        self.prefetch(self.free);
     }
 }

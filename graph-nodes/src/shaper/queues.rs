@@ -1,11 +1,11 @@
 //! Leaves, tins, flows and packets together: enqueue, dequeue, and drops when memory runs out.
 
 use super::{
-    Arrival, Cause, Counters, Departure, Discipline, Dropped, Isolation, Leaf, LeafView, Limits, Settings,
-    TINS, TinView, Totals,
-    codel::InverseRoots,
+    Arrival, Cause, Counters, Departure, Discipline, Dropped, Isolation, Lead, Leaf, LeafView, Limits,
+    Settings, TINS, TinView, Totals,
     flows::{Flows, Found, State},
     hosts::Hosts,
+    memory::filled,
     packets::{Packets, Place},
     sets::NONE,
     tin::{Tin, TinPool},
@@ -62,7 +62,6 @@ pub struct Queues {
     pub(super) flows: Flows,
     pub(super) hosts: Hosts,
     pub(super) packets: Packets,
-    roots: InverseRoots,
     random: u32,
     /// The leaf that had the most packets when it was last looked at, and how many.
     crowded: u32,
@@ -93,13 +92,12 @@ impl Queues {
         };
         let mut queues = Queues {
             disciplines: disciplines.iter().map(Prepared::new).collect(),
-            leaves: (0..settings.leaves).map(|_| leaf()).collect(),
+            leaves: filled(settings.leaves, |_| leaf()),
             tins: TinPool::new(settings.tins),
             flows: Flows::new(settings.flows),
             hosts: Hosts::new(settings.flows),
             // One more than the limit: a packet is queued before it is decided which one goes.
             packets: Packets::new(settings.packets + 1),
-            roots: InverseRoots::new(),
             random: 0x9e37_79b9,
             crowded: NONE,
             crowded_packets: 0,
@@ -138,11 +136,14 @@ impl Queues {
 
     /// Queues a packet; what must go is handed to `dropped`, which may be this packet or another one, of any leaf.
     ///
-    /// True if the leaf had nothing to send before and has now.
+    /// True if the leaf had nothing to send before and has now. `lead` is what [`Queues::prefetch_queue`] has returned for this packet, or the
+    /// default.
+    #[inline]
     pub fn enqueue(
         &mut self,
         leaf: Leaf,
         arrival: &Arrival,
+        lead: Lead,
         now: u64,
         dropped: &mut impl FnMut(Dropped),
     ) -> bool {
@@ -156,8 +157,12 @@ impl Queues {
             return self.refuse(leaf, which, arrival, dropped);
         };
         let tin = &mut self.tins.tins[at as usize];
-        let full = u32::from(tin.sparse_flows) + u32::from(tin.bulk_flows) >= FLOWS;
-        let found = self.flows.find(number, which, arrival, full, now, &mut self.hosts, holds);
+        let found = if self.flows.is(lead.0, number, which, arrival.flow) {
+            Found::Known(lead.0, false)
+        } else {
+            let full = u32::from(tin.sparse_flows) + u32::from(tin.bulk_flows) >= FLOWS;
+            self.flows.find(number, which, arrival, full, now, &mut self.hosts, holds)
+        };
         let flow_number = match found {
             Found::Known(flow, elsewhere) => {
                 tin.ways.indirect += u32::from(elsewhere);
@@ -445,13 +450,13 @@ impl Queues {
             let flow = &mut self.flows.flows[number as usize];
             let sojourn = now.saturating_sub(place.at);
             let few = flow.bytes <= self.settings.mtu;
-            let act = flow.memory.codel.act(now, sojourn, few, limits, &self.roots);
+            let act = flow.memory.codel.act(now, sojourn, few, limits);
             if act && !place.ecn_capable {
                 self.drop(leaf, at, &place, Cause::Codel, dropped);
                 continue;
             }
             if act {
-                flow.memory.codel.marked(limits, &self.roots);
+                flow.memory.codel.marked(limits);
             }
             // xorshift32 (Marsaglia 2003).
             self.random ^= self.random << 13;
@@ -630,16 +635,26 @@ impl Queues {
         self.flows.prefetch(leaf.0, tin, arrival.flow);
     }
 
-    /// Then: the tin, and the flow.
+    /// Then: the tin, and the flow. The answer is for [`Queues::enqueue`].
     #[inline(always)]
-    pub fn prefetch_queue(&self, leaf: Leaf, arrival: &Arrival) {
-        let state = &self.leaves[leaf.0 as usize];
+    pub fn prefetch_queue(&self, leaf: Leaf, arrival: &Arrival) -> Lead {
+        let Some(state) = self.leaves.get(leaf.0 as usize) else { return Lead::default() };
         let which = self.disciplines[usize::from(state.discipline)].tin_of[usize::from(arrival.dscp & 63)];
-        if let Some(tin) = self.tins.tins.get(state.tins[usize::from(which)] as usize) {
+        if let Some(tin) = self.tins.tins.get(state.tins[usize::from(which) % TINS] as usize) {
             prefetch(tin);
             prefetch(&tin.counters);
         }
-        self.flows.prefetch_flow(leaf.0, which, arrival.flow, &self.packets);
+        Lead(self.flows.look_up(leaf.0, which, arrival.flow))
+    }
+
+    /// Then: the last packet of the flow that [`Queues::prefetch_queue`] has returned.
+    #[inline(always)]
+    pub fn prefetch_tail(&self, Lead(flow): Lead) {
+        if let Some(flow) = self.flows.flows.get(flow as usize)
+            && flow.packets != 0
+        {
+            self.packets.prefetch(flow.tail);
+        }
     }
 
     /// Before a leaf is asked for a packet: the leaf.
@@ -652,45 +667,37 @@ impl Queues {
 
     /// Then: its tin.
     #[inline(always)]
-    pub fn prefetch_tin(&self, leaf: Leaf) {
-        if let Some(which) = self.choose_first(leaf)
-            && let Some(tin) = self.tins.tins.get(self.leaves[leaf.0 as usize].tins[which] as usize)
-        {
+    pub fn prefetch_tin(&self, leaf: Leaf) -> Lead {
+        let Some(state) = self.leaves.get(leaf.0 as usize) else { return Lead::default() };
+        let at = state.tins[7 - state.backlogged.leading_zeros() as usize % TINS];
+        if let Some(tin) = self.tins.tins.get(at as usize) {
             prefetch(tin);
             prefetch(&tin.counters);
             prefetch(&tin.delays);
+            tin.rounds.prefetch();
         }
+        Lead(at)
     }
 
-    /// Then: the flow whose turn it is.
+    /// Then: the flow whose turn it is in the tin that [`Queues::prefetch_tin`] has returned.
     #[inline(always)]
-    pub fn prefetch_flow(&self, leaf: Leaf) {
-        if let Some(flow) = self.turn(leaf).and_then(|flow| self.flows.flows.get(flow as usize)) {
+    pub fn prefetch_flow(&self, Lead(tin): Lead) -> Lead {
+        let Some(tin) = self.tins.tins.get(tin as usize) else { return Lead::default() };
+        let number = if tin.sparse.head != NONE { tin.sparse.head } else { tin.rounds.peek() };
+        if let Some(flow) = self.flows.flows.get(number as usize) {
             prefetch(flow);
             prefetch(&flow.memory);
         }
+        Lead(number)
     }
 
-    /// Then: its packet.
+    /// Then: the first packet of the flow that [`Queues::prefetch_flow`] has returned.
     #[inline(always)]
-    pub fn prefetch_packet(&self, leaf: Leaf) {
-        if let Some(flow) = self.turn(leaf).and_then(|flow| self.flows.flows.get(flow as usize)) {
+    pub fn prefetch_packet(&self, Lead(flow): Lead) {
+        if let Some(flow) = self.flows.flows.get(flow as usize) {
             self.packets.prefetch(flow.head);
             self.hosts.prefetch(flow.ends);
         }
-    }
-
-    #[inline(always)]
-    fn choose_first(&self, leaf: Leaf) -> Option<usize> {
-        let backlogged = self.leaves.get(leaf.0 as usize)?.backlogged;
-        (backlogged != 0).then(|| 7 - backlogged.leading_zeros() as usize)
-    }
-
-    #[inline(always)]
-    fn turn(&self, leaf: Leaf) -> Option<u32> {
-        let at = self.leaves[leaf.0 as usize].tins[self.choose_first(leaf)?];
-        let tin = self.tins.tins.get(at as usize)?;
-        Some(if tin.sparse.head != NONE { tin.sparse.head } else { tin.rounds.peek() })
     }
 }
 

@@ -11,6 +11,7 @@
 //! ```
 
 use super::{flows::Flow, sets::NONE};
+use crate::fib::prefetch;
 
 /// Rounds ahead that have a list: two cache lines.
 const AHEAD: u32 = 16;
@@ -85,6 +86,13 @@ impl Rounds {
     #[inline]
     pub(super) fn peek(&self) -> u32 {
         if self.occupied == 0 { NONE } else { self.lists[self.next_round() as usize].head }
+    }
+
+    /// Asks for all its lines.
+    #[inline(always)]
+    pub(super) fn prefetch(&self) {
+        prefetch(&self.lists[AHEAD as usize / 2]);
+        prefetch(&self.round);
     }
 
     /// All lists, in no order of turns.

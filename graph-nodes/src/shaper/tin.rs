@@ -2,8 +2,9 @@
 
 use super::{
     delays::Delays,
+    memory::filled,
     rounds::{List, Rounds},
-    sets::NONE,
+    sets::{NONE, next},
 };
 
 /// Packets of a tin, in and out; bytes without overhead.
@@ -118,9 +119,7 @@ const SWEEP: usize = 64;
 
 impl TinPool {
     pub(super) fn new(capacity: usize) -> TinPool {
-        let tins = (1..=capacity as u32)
-            .map(|next| Tin::new(if next == capacity as u32 { NONE } else { next }, u8::MAX))
-            .collect();
+        let tins = filled(capacity, |number| Tin::new(next(number, capacity), u8::MAX));
         TinPool { tins, free: if capacity == 0 { NONE } else { 0 }, hand: 0 }
     }
 
