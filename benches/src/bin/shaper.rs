@@ -1,0 +1,305 @@
+//! What the customers' queues cost, in memory: clocks of the time-stamp counter to queue a packet and to take one out, bytes a customer, allocations.
+//!
+//! Packets arrive in vectors of 256, each for a leaf (a customer in one direction) chosen at random, and leave in the order in which a pacer would
+//! ask for them: each leaf is asked when one of its packets has waited for a while. Lines are asked for ahead as the graph does it.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use clap::Parser;
+use weir_graph::{
+    clock::{Clock, now},
+    node::VECTOR,
+    shaper::{Arrival, Departure, Discipline, Dropped, Isolation, Lead, Leaf, Queues, Settings, Tins},
+};
+
+/// What the customers' queues cost, in memory
+#[derive(Parser)]
+struct Arguments {
+    /// Rounds of each case; the least and the median are shown
+    #[arg(long, default_value_t = 40)]
+    rounds: usize,
+    /// Vectors in a round
+    #[arg(long, default_value_t = 400)]
+    vectors: usize,
+    /// Only cases whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// The core to run on; default: the last one
+    #[arg(long)]
+    core: Option<usize>,
+    /// One JSON document instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Counts allocations of the whole process, which has one thread.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is the system allocator's; counting needs no allocation.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        BYTES.fetch_add(layout.size() as u64, Relaxed);
+        // SAFETY: the caller's contract is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.fetch_sub(layout.size() as u64, Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One case: how many leaves there are, have packets, and how many packets each.
+struct Case {
+    name: &'static str,
+    configured: usize,
+    active: usize,
+    /// Packets that wait at each active leaf, on average.
+    backlog: usize,
+    /// Flows at each.
+    flows: u32,
+}
+
+const CASES: [Case; 5] = [
+    Case { name: "hot", configured: 16, active: 16, backlog: 32, flows: 4 },
+    Case { name: "10,000 active", configured: 10_000, active: 10_000, backlog: 2, flows: 4 },
+    Case { name: "10,000 active, 32 each", configured: 10_000, active: 10_000, backlog: 32, flows: 8 },
+    Case { name: "100,000 of 1,000,000", configured: 1_000_000, active: 100_000, backlog: 2, flows: 4 },
+    Case {
+        name: "100,000 of 1,000,000, unsaturated",
+        configured: 1_000_000,
+        active: 100_000,
+        backlog: 0,
+        flows: 4,
+    },
+];
+
+/// Traffic of a case.
+struct Traffic {
+    leaves: Vec<Leaf>,
+    flows: u32,
+    random: u64,
+    next: u32,
+}
+
+impl Traffic {
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn packet(&mut self) -> (Leaf, Arrival) {
+        let random = self.random();
+        let leaf = self.leaves[((random >> 32) as usize * self.leaves.len()) >> 32];
+        let flow = (random as u32) % self.flows;
+        self.next = self.next.wrapping_add(1);
+        let arrival = Arrival {
+            packet: self.next,
+            length: if random & 1 << 31 == 0 { 1500 } else { 300 },
+            flow: (leaf.0 ^ flow << 24).wrapping_mul(0x9e37_79b1),
+            source: flow.wrapping_mul(0x85eb_ca6b),
+            destination: leaf.0.wrapping_mul(0xc2b2_ae35) ^ flow & 1,
+            dscp: 0,
+            ecn_capable: true,
+        };
+        (leaf, arrival)
+    }
+}
+
+/// A vector's worth of both directions.
+struct Run {
+    queues: Queues,
+    traffic: Traffic,
+    waiting: VecDeque<Leaf>,
+    arrivals: Vec<(Leaf, Arrival)>,
+    leaves: Vec<Leaf>,
+    dropped: u64,
+    dequeued: u64,
+}
+
+/// Packets ahead of which each step asks for its lines.
+const AHEAD: usize = 8;
+
+impl Run {
+    #[inline(never)]
+    fn enqueue(&mut self, time: u64) -> u64 {
+        let begin = now();
+        let Run { queues, arrivals, dropped, .. } = self;
+        for (leaf, arrival) in arrivals.iter() {
+            queues.prefetch(*leaf, arrival);
+        }
+        let mut leads = [Lead::default(); VECTOR];
+        for step in 0..arrivals.len() + 2 * AHEAD {
+            if let Some((leaf, arrival)) = arrivals.get(step) {
+                leads[step] = queues.prefetch_queue(*leaf, arrival);
+            }
+            if let Some(&lead) = step.checked_sub(AHEAD).and_then(|at| leads.get(at)) {
+                queues.prefetch_tail(lead);
+            }
+            let Some(at) = step.checked_sub(2 * AHEAD) else { continue };
+            let (leaf, arrival) = &arrivals[at];
+            queues.enqueue(*leaf, arrival, leads[at], time, &mut |_: Dropped| *dropped += 1);
+        }
+        now() - begin
+    }
+
+    #[inline(never)]
+    fn dequeue(&mut self, time: u64) -> u64 {
+        let begin = now();
+        let Run { queues, leaves, dropped, dequeued, .. } = self;
+        let mut tins = [Lead::default(); VECTOR + 4 * AHEAD];
+        let mut flows = [Lead::default(); VECTOR + 4 * AHEAD];
+        for step in 0..leaves.len() + 4 * AHEAD {
+            if let Some(&leaf) = leaves.get(step) {
+                queues.prefetch_leaf(leaf);
+            }
+            if let Some(&leaf) = step.checked_sub(AHEAD).and_then(|at| leaves.get(at)) {
+                tins[step] = queues.prefetch_tin(leaf);
+            }
+            if step >= 2 * AHEAD {
+                flows[step] = queues.prefetch_flow(tins[step - AHEAD]);
+            }
+            if step >= 3 * AHEAD {
+                queues.prefetch_packet(flows[step - AHEAD]);
+            }
+            let Some(&leaf) = step.checked_sub(4 * AHEAD).and_then(|at| leaves.get(at)) else { continue };
+            let departure: Option<Departure> = queues.dequeue(leaf, time, &mut |_: Dropped| *dropped += 1);
+            *dequeued += u64::from(departure.is_some());
+        }
+        now() - begin
+    }
+
+    /// Fills the vectors: what arrives, and whose turn it is.
+    fn prepare(&mut self, depth: usize) {
+        self.arrivals.clear();
+        for _ in 0..VECTOR {
+            let (leaf, arrival) = self.traffic.packet();
+            self.arrivals.push((leaf, arrival));
+            self.waiting.push_back(leaf);
+        }
+        self.leaves.clear();
+        while self.waiting.len() > depth && self.leaves.len() < VECTOR {
+            self.leaves.extend(self.waiting.pop_front());
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let core = arguments.core.map(|id| core_affinity::CoreId { id }).or(cores.last().copied());
+    if let Some(core) = core
+        && !core_affinity::set_for_current(core)
+    {
+        eprintln!("not pinned: core {} can't be used", core.id);
+    }
+    let hz = Clock::calibrate().hz();
+    let mut documents = Vec::new();
+    for case in CASES.into_iter().filter(|case| case.name.contains(&arguments.only)) {
+        eprintln!("{} …", case.name);
+        let settings = Settings {
+            hz: 1_000_000_000,
+            leaves: case.configured,
+            tins: case.active * 5 / 4,
+            flows: case.active * case.flows as usize * 5 / 4,
+            packets: case.active * (case.backlog + 2) * 2,
+            frame: 2048,
+            mtu: 1514,
+        };
+        let discipline = Discipline {
+            tins: Tins::Diffserv4,
+            isolation: Isolation::Both,
+            target: 5_000_000,
+            interval: 100_000_000,
+        };
+        let bytes = BYTES.load(Relaxed);
+        let queues = Queues::new(settings, &[discipline]);
+        let bytes = BYTES.load(Relaxed) - bytes;
+        // Which of the configured leaves are active: spread at random.
+        let mut random = 0x2545_f491_4f6c_dd1du64;
+        let mut leaves: Vec<Leaf> = (0..case.configured as u32).map(Leaf).collect();
+        for at in 0..case.active {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            leaves.swap(at, at + (random >> 33) as usize % (case.configured - at));
+        }
+        leaves.truncate(case.active);
+        let depth = case.active * case.backlog;
+        let mut run = Run {
+            queues,
+            traffic: Traffic { leaves, flows: case.flows, random, next: 0 },
+            waiting: VecDeque::with_capacity(depth + 2 * VECTOR),
+            arrivals: Vec::with_capacity(VECTOR),
+            leaves: Vec::with_capacity(VECTOR),
+            dropped: 0,
+            dequeued: 0,
+        };
+        // So slowly that CoDel has nothing to do: 1 µs for all that waits.
+        let mut vectors = 0u64;
+        let time = |vectors: u64| 1 + vectors * 1000 / (depth / VECTOR + 1) as u64;
+        for _ in 0..(depth / VECTOR + 1) * 2 + case.active * 16 / VECTOR {
+            vectors += 1;
+            run.prepare(depth);
+            run.enqueue(time(vectors));
+            run.dequeue(time(vectors));
+        }
+        let mut rounds: Vec<[f64; 2]> = vec![[0.0; 2]; arguments.rounds.max(1)];
+        let allocations = ALLOCATIONS.load(Relaxed);
+        let dequeued = run.dequeued;
+        for round in &mut rounds {
+            let mut ticks = [0u64; 2];
+            for _ in 0..arguments.vectors {
+                vectors += 1;
+                run.prepare(depth);
+                ticks[0] += run.enqueue(time(vectors));
+                ticks[1] += run.dequeue(time(vectors));
+            }
+            *round = ticks.map(|ticks| ticks as f64 / (arguments.vectors * VECTOR).max(1) as f64);
+        }
+        let allocations = ALLOCATIONS.load(Relaxed) - allocations;
+        rounds.sort_by(|a, b| f64::total_cmp(&(a[0] + a[1]), &(b[0] + b[1])));
+        let (least, median) = (rounds[0], rounds[rounds.len() / 2]);
+        let dequeued = run.dequeued - dequeued;
+        if arguments.json {
+            documents.push(serde_json::json!({
+                "case": case.name, "configured": case.configured, "active": case.active, "backlog": case.backlog,
+                "clocks_least": least[0] + least[1], "clocks_median": median[0] + median[1],
+                "enqueue_median": median[0], "dequeue_median": median[1], "dequeued": dequeued,
+                "dropped": run.dropped, "bytes": bytes, "allocations": allocations, "hz": hz,
+            }));
+        } else {
+            println!(
+                "{}: {:.1} clocks a packet (least {:.1}): enqueue {:.1}, dequeue {:.1}; {:.1} Mpps",
+                case.name,
+                median[0] + median[1],
+                least[0] + least[1],
+                median[0],
+                median[1],
+                hz as f64 / (median[0] + median[1]) / 1e6
+            );
+            println!(
+                "    {} leaves, {} packets queued; {dequeued} left, {} dropped; {:.0} MB in all; {allocations} allocations",
+                case.configured,
+                run.queues.backlog(),
+                run.dropped,
+                bytes as f64 / 1e6,
+            );
+        }
+        run.queues.audit()?;
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&documents)?);
+    }
+    Ok(())
+}
