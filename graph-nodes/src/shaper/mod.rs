@@ -76,7 +76,7 @@ pub struct Settings {
     pub hz: u64,
     /// Customers times directions, at most 2²⁹. 128 bytes each.
     pub leaves: usize,
-    /// Tins that can have packets at a time. 320 bytes each.
+    /// Tins that can have packets at a time. 256 bytes each.
     pub tins: usize,
     /// Flows that can have packets at a time. 160 bytes each, 56 more for their hosts.
     pub flows: usize,

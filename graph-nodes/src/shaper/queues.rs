@@ -43,7 +43,7 @@ pub(super) struct LeafState {
 }
 
 const _: () = assert!(size_of::<LeafState>() == 128);
-const _: () = assert!(size_of::<Tin>() == 320);
+const _: () = assert!(size_of::<Tin>() == 256);
 
 struct Prepared {
     discipline: Discipline,
@@ -490,6 +490,23 @@ impl Queues {
             }
             if tin.packets == 0 {
                 self.settle(at, now);
+            } else if flow.deficit <= 0 {
+                // Now rather than at its next turn, so that the flow that is asked for ahead is the one that sends.
+                if sparse {
+                    tin.sparse_flows -= 1;
+                    tin.sparse.pop(&self.flows.flows);
+                } else {
+                    tin.rounds.pop(&self.flows.flows);
+                }
+                let flow = &mut self.flows.flows[number as usize];
+                if sparse && flow.packets == 0 {
+                    flow.state = State::Waiting;
+                } else if sparse {
+                    flow.state = State::Bulk;
+                    tin.bulk_flows += 1;
+                    self.hosts.count(flow.ends, true);
+                }
+                tin.rounds.push(&mut self.flows.flows, number, shift);
             }
             return Some(Departure {
                 packet: place.handle,

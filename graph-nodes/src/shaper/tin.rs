@@ -78,9 +78,10 @@ pub(super) struct Tin {
     pub(super) unresponsive: u32,
     pub(super) longest_packet: u32,
     pub(super) counters: Counters,
+    /// Its lists fill a line.
+    pub(super) rounds: Rounds,
     pub(super) delays: Delays,
     pub(super) ways: Ways,
-    pub(super) rounds: Rounds,
 }
 
 impl Tin {
