@@ -137,18 +137,20 @@ impl Run {
     fn enqueue(&mut self, time: u64) -> u64 {
         let begin = now();
         let Run { queues, arrivals, dropped, .. } = self;
-        for (leaf, arrival) in arrivals.iter() {
-            queues.prefetch(*leaf, arrival);
-        }
         let mut leads = [Lead::default(); VECTOR];
-        for step in 0..arrivals.len() + 2 * AHEAD {
+        for step in 0..arrivals.len() + 3 * AHEAD {
             if let Some((leaf, arrival)) = arrivals.get(step) {
-                leads[step] = queues.prefetch_queue(*leaf, arrival);
+                queues.prefetch(*leaf, arrival);
             }
-            if let Some(&lead) = step.checked_sub(AHEAD).and_then(|at| leads.get(at)) {
+            if let Some(at) = step.checked_sub(AHEAD)
+                && let Some((leaf, arrival)) = arrivals.get(at)
+            {
+                leads[at] = queues.prefetch_queue(*leaf, arrival);
+            }
+            if let Some(&lead) = step.checked_sub(2 * AHEAD).and_then(|at| leads.get(at)) {
                 queues.prefetch_tail(lead);
             }
-            let Some(at) = step.checked_sub(2 * AHEAD) else { continue };
+            let Some(at) = step.checked_sub(3 * AHEAD) else { continue };
             let (leaf, arrival) = &arrivals[at];
             queues.enqueue(*leaf, arrival, leads[at], time, &mut |_: Dropped| *dropped += 1);
         }

@@ -490,7 +490,9 @@ impl Queues {
             }
             if tin.packets == 0 {
                 self.settle(at, now);
-            } else if flow.deficit <= 0 {
+            } else if sparse && flow.packets == 0 && tin.rounds.is_empty() {
+                self.unlist(at, number, now);
+            } else if flow.deficit <= 0 || sparse && flow.packets == 0 {
                 // Now rather than at its next turn, so that the flow that is asked for ahead is the one that sends.
                 if sparse {
                     tin.sparse_flows -= 1;
