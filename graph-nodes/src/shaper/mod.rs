@@ -27,6 +27,7 @@ mod flows;
 mod hosts;
 mod memory;
 mod packets;
+mod plan;
 mod queues;
 mod rounds;
 mod sets;
@@ -35,6 +36,7 @@ mod tins;
 
 pub use codel::Limits;
 pub use delays::Delays;
+pub use plan::{Direction, Operation, Rates, TreeNode};
 pub use queues::Queues;
 pub use tin::{Counters, Ways};
 pub use tins::{TINS, Tins};
