@@ -86,7 +86,7 @@ pub struct Packet {
     frame: u32,
     start: u16,
     len: u16,
-    /// Bytes from the packet's start to its network header.
+    /// Bytes from the packet's start to its IP header, 0 if it has none that weir knows: see [`wire::network`](crate::wire::network).
     pub l3: u8,
     /// See [`flags`].
     pub flags: u8,

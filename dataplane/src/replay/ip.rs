@@ -1,18 +1,12 @@
 //! From an IP header to the transport's, in packets of which any part may be missing.
 //!
-//! The packet path reads IPv4 alone, in frames that hold all that their headers say; captures hold IPv6 too, cut packets, and packets
+//! The packet path has frames that hold all that their headers say; captures hold cut packets, and packets
 //! that a card was still to split.
+
+use weir_graph::wire::ip6::{self, Ip6};
 
 /// Above the 32 bits of a mapped IPv4 address (RFC 4291 §2.5.5.2).
 const MAPPED: u128 = 0xffff << 32;
-/// IPv6 extension headers (IANA, Assigned Internet Protocol Numbers).
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION_OPTIONS: u8 = 60;
-/// Extension headers that are stepped over: one of each, and destination options before and after routing (RFC 8200 §4.1).
-const EXTENSIONS: usize = 6;
 
 /// An IP packet, as far as it was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,17 +71,15 @@ impl<'a> Datagram<'a> {
     }
 
     fn six(bytes: &'a [u8], on_wire: u32) -> Option<Datagram<'a>> {
-        const LENGTH: usize = 40;
-        let header: &[u8; LENGTH] = bytes.first_chunk()?;
-        let address = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes));
+        let header = Ip6::new(bytes)?;
         // 0 in jumbograms, and in packets that a card is still to split.
-        let total = match u16::from_be_bytes([header[4], header[5]]) {
+        let total = match header.payload_length() {
             0 => on_wire,
-            payload => u32::from(payload) + LENGTH as u32,
+            payload => u32::from(payload) + ip6::LENGTH as u32,
         };
-        let transport = carried(bytes)
-            .and_then(|(protocol, start, piece)| Transport::new(protocol, bytes, start, total, piece));
-        Some(Datagram { source: address(8), destination: address(24), transport })
+        let transport =
+            ip6::carried(bytes).and_then(|it| Transport::new(it.protocol, bytes, it.start, total, it.piece));
+        Some(Datagram { source: header.source(), destination: header.destination(), transport })
     }
 }
 
@@ -100,30 +92,6 @@ impl<'a> Transport<'a> {
         let bytes = bytes.get(..length as usize).unwrap_or(bytes);
         Some(Transport { protocol, bytes, length, piece })
     }
-}
-
-/// The protocol that an IPv6 packet carries, where it begins, and whether there are more pieces of it.
-fn carried(bytes: &[u8]) -> Option<(u8, usize, bool)> {
-    let (mut protocol, mut at, mut piece) = (*bytes.get(6)?, 40, false);
-    for _ in 0..=EXTENSIONS {
-        let length = match protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (usize::from(*bytes.get(at + 1)?) + 1) * 8,
-            // RFC 4302 §2.2 counts otherwise.
-            AUTHENTICATION => (usize::from(*bytes.get(at + 1)?) + 2) * 4,
-            FRAGMENT => {
-                let place = u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?]);
-                if place >> 3 != 0 {
-                    return None;
-                }
-                piece = place & 1 != 0;
-                8
-            }
-            _ => return Some((protocol, at, piece)),
-        };
-        protocol = *bytes.get(at)?;
-        at += length;
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What packets begin with, by the type of the link that they were captured on, and the way from there to their IP header.
 
+use weir_graph::wire;
+
 /// A type of link, as <https://www.tcpdump.org/linktypes.html> numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkType(pub u32);
@@ -23,20 +25,6 @@ impl LinkType {
     pub const LINUX_SLL2: LinkType = LinkType(276);
 }
 
-/// EtherTypes (IANA, IEEE 802 numbers).
-const IP4: u16 = 0x0800;
-const IP6: u16 = 0x86dd;
-const VLAN: u16 = 0x8100;
-const SERVICE_VLAN: u16 = 0x88a8;
-/// QinQ before it was a standard.
-const OLD_SERVICE_VLAN: u16 = 0x9100;
-const PPPOE_SESSION: u16 = 0x8864;
-/// PPP protocol numbers (IANA).
-const PPP_IP4: u16 = 0x0021;
-const PPP_IP6: u16 = 0x0057;
-/// Tags that are stepped over. Two are QinQ; more than four are nobody's network.
-const TAGS: usize = 4;
-
 /// What a packet is found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
@@ -57,10 +45,7 @@ pub fn contents(link: LinkType, bytes: &[u8]) -> Contents {
         // The families of IPv6 differ between systems; the version in the IP header does not.
         LinkType::NULL | LinkType::LOOP => Contents::Ip(4),
         LinkType::LINUX_SLL => from_type(bytes, 14),
-        LinkType::LINUX_SLL2 => match number(bytes, 0) {
-            Some(protocol) => walk(bytes, protocol, 20),
-            None => Contents::Other,
-        },
+        LinkType::LINUX_SLL2 => behind(bytes, 0, 20),
         _ => Contents::Unknown,
     }
 }
@@ -68,33 +53,17 @@ pub fn contents(link: LinkType, bytes: &[u8]) -> Contents {
 /// From the EtherType at `at` on.
 #[inline]
 fn from_type(bytes: &[u8], at: usize) -> Contents {
-    match number(bytes, at) {
-        Some(IP4 | IP6) => Contents::Ip(at + 2),
-        Some(ether_type) => walk(bytes, ether_type, at + 2),
-        None => Contents::Other,
-    }
+    behind(bytes, at, at + 2)
 }
 
-/// From the first byte after an EtherType on.
-fn walk(bytes: &[u8], mut ether_type: u16, mut at: usize) -> Contents {
-    for _ in 0..=TAGS {
-        match ether_type {
-            IP4 | IP6 => return Contents::Ip(at),
-            VLAN | SERVICE_VLAN | OLD_SERVICE_VLAN => {
-                let Some(next) = number(bytes, at + 2) else { return Contents::Other };
-                (ether_type, at) = (next, at + 4);
-            }
-            // RFC 2516: version and type, code, session and length come before the PPP protocol.
-            PPPOE_SESSION => {
-                return match number(bytes, at + 6) {
-                    Some(PPP_IP4 | PPP_IP6) => Contents::Ip(at + 8),
-                    _ => Contents::Other,
-                };
-            }
-            _ => return Contents::Other,
-        }
+/// By the EtherType at `kind`, from the byte `at` on.
+#[inline]
+fn behind(bytes: &[u8], kind: usize, at: usize) -> Contents {
+    match number(bytes, kind) {
+        Some(wire::IP4 | wire::IP6) => Contents::Ip(at),
+        Some(kind) => wire::behind_type(bytes, kind, at).map_or(Contents::Other, |(_, at)| Contents::Ip(at)),
+        None => Contents::Other,
     }
-    Contents::Other
 }
 
 #[inline]

@@ -6,4 +6,8 @@
 pub mod ethernet;
 pub mod icmp4;
 pub mod ip4;
+pub mod ip6;
+mod network;
 pub mod tcp;
+
+pub use network::{IP4, IP6, Network, behind_type, network, network_header};
