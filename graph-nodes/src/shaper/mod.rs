@@ -150,7 +150,8 @@ pub struct Dropped {
 }
 
 /// Why a packet was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::EnumCount)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumIter, strum::EnumCount, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Cause {
     /// It waited too long, and so had those before it.
     Codel,
@@ -184,13 +185,15 @@ pub struct LeafView {
     pub bytes: u32,
     /// Packets that may be queued.
     pub limit: u32,
-    /// Since the leaf was set up.
+    /// Since the leaf was set up, or since [`Queues::take_counts`].
     pub counters: Counters,
 }
 
 /// What is known of a tin in use: what `tc -s qdisc show` prints for CAKE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TinView {
+    /// Bits a second up to which the tin goes before others, at the current rate.
+    pub threshold: u64,
     /// CoDel's target and interval at the current rate.
     pub limits: Limits,
     /// Packets queued.
@@ -199,7 +202,7 @@ pub struct TinView {
     pub bytes: u32,
     /// How long packets wait.
     pub delays: Delays,
-    /// Since the tin was last taken from the pool.
+    /// Since the tin was last taken from the pool, or since [`Queues::take_counts`].
     pub counters: Counters,
     /// How flows found their queues.
     pub ways: Ways,

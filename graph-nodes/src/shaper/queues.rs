@@ -8,7 +8,7 @@ use super::{
     memory::filled,
     packets::{Packets, Place},
     sets::NONE,
-    tin::{Tin, TinPool},
+    tin::{Tin, TinPool, Ways},
     tins::WHOLE,
 };
 use crate::fib::prefetch;
@@ -327,7 +327,11 @@ impl Queues {
         let state = &self.leaves[leaf.0 as usize];
         let tin = self.tins.tins.get(*state.tins.get(usize::from(which))? as usize)?;
         let prepared = &self.disciplines[usize::from(state.discipline)];
+        // Back from the time of a packet, which is what is kept: to within a tick.
+        let rate = u64::from(self.settings.mtu) * 8 * self.settings.hz / u64::from(state.mtu_time.max(1));
+        let inverse = u64::from(prepared.inverse_shares[usize::from(which)]);
         Some(TinView {
+            threshold: rate * u64::from(WHOLE) / inverse.max(1),
             limits: prepared.limits(state.mtu_time, usize::from(which)),
             packets: tin.packets,
             bytes: tin.bytes,
@@ -340,6 +344,16 @@ impl Queues {
             longest_packet: tin.longest_packet,
             quantum: 1 << state.shift,
         })
+    }
+
+    /// What a leaf has counted since this was last called, tin by tin; what tins had counted that are no more comes without a tin.
+    pub fn take_counts(&mut self, leaf: Leaf, each: &mut impl FnMut(Option<u8>, Counters, Ways)) {
+        let state = &mut self.leaves[leaf.0 as usize];
+        each(None, std::mem::take(&mut state.counters), Ways::default());
+        for &at in state.tins.iter().filter(|&&at| at != NONE) {
+            let tin = &mut self.tins.tins[at as usize];
+            each(Some(tin.number), std::mem::take(&mut tin.counters), std::mem::take(&mut tin.ways));
+        }
     }
 
     /// The tin's number for a leaf's packets of `which`, taken from the pool if need be.
