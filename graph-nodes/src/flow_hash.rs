@@ -9,7 +9,11 @@
 //! for addresses that count up, one product alone is nearly linear, so the sums of many pairs are nearly equal.) The keys come from a seed that
 //! senders don't know, so they can't aim at one worker.
 
-use crate::wire::ip4::{self, Ip4};
+use crate::wire::{
+    Network,
+    ip4::{self, Ip4},
+    ip6::{self, Ip6},
+};
 
 /// One end of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,24 +59,16 @@ impl FlowHash {
         fold(both ^ self.last, ODD ^ u64::from(protocol) << 32)
     }
 
-    /// The hash of what an IPv4 datagram belongs to. TCP and UDP go by addresses, ports and protocol; everything else by addresses alone.
-    ///
-    /// A fragment behind the first has no ports and goes by addresses alone: it may meet another worker than its first fragment, which is the
-    /// one that has the header that flows are measured by. Receivers put the pieces together in any order.
+    /// The hash of what a packet belongs to; 0 for what is not IP.
     #[inline(always)]
-    pub fn datagram(&self, datagram: &[u8]) -> u64 {
-        let Some(ip) = Ip4::new(datagram) else { return 0 };
-        let (mut ports, mut protocol) = ([0; 4], 0);
-        if matches!(ip.protocol(), ip4::TCP | ip4::UDP)
-            && ip.fragment() & ip4::OFFSET == 0
-            && let Some(found) = datagram.get(ip.header_length()..).and_then(|rest| rest.first_chunk())
-        {
-            (ports, protocol) = (*found, ip.protocol());
-        }
-        let [a, b, c, d] = ports;
-        let source = Endpoint { address: mapped(ip.source()), port: u16::from_be_bytes([a, b]) };
-        let destination = Endpoint { address: mapped(ip.destination()), port: u16::from_be_bytes([c, d]) };
-        self.hash(source, destination, protocol)
+    pub fn network(&self, network: Network<'_>) -> u64 {
+        ends(network).map_or(0, |(source, destination, protocol)| self.hash(source, destination, protocol))
+    }
+
+    /// The hash of a host.
+    #[inline(always)]
+    pub fn host(&self, address: u128) -> u64 {
+        self.endpoint(Endpoint { address, port: 0 })
     }
 
     #[inline(always)]
@@ -81,6 +77,38 @@ impl FlowHash {
         let high = (address >> 64) as u64 ^ u64::from(port) << 48;
         fold(address as u64 ^ self.low, high ^ self.high)
     }
+}
+
+/// Source, destination and protocol of what a packet belongs to; `None` for what is not IP. TCP and UDP go by addresses, ports and protocol;
+/// everything else by addresses alone, with protocol 0.
+///
+/// A fragment behind the first has no ports and goes by addresses alone: it may meet another worker than its first fragment, which is the
+/// one that has the header that flows are measured by. Receivers put the pieces together in any order.
+#[inline(always)]
+pub fn ends(network: Network<'_>) -> Option<(Endpoint, Endpoint, u8)> {
+    let (source, destination, protocol, body) = match network {
+        Network::Ip4(datagram) => {
+            let ip = Ip4::new(datagram)?;
+            let body =
+                if ip.fragment() & ip4::OFFSET == 0 { datagram.get(ip.header_length()..) } else { None };
+            (mapped(ip.source()), mapped(ip.destination()), ip.protocol(), body)
+        }
+        Network::Ip6(packet) => {
+            let ip = Ip6::new(packet)?;
+            let carried = ip6::carried(packet);
+            let body = carried.and_then(|carried| packet.get(carried.start..));
+            (ip.source(), ip.destination(), carried.map_or(0, |carried| carried.protocol), body)
+        }
+        Network::Other => return None,
+    };
+    let ports = match (protocol, body.and_then(|body| body.first_chunk())) {
+        (ip4::TCP | ip4::UDP, Some(ports)) => Some(*ports),
+        _ => None,
+    };
+    let [a, b, c, d] = ports.unwrap_or_default();
+    let source = Endpoint { address: source, port: u16::from_be_bytes([a, b]) };
+    let destination = Endpoint { address: destination, port: u16::from_be_bytes([c, d]) };
+    Some((source, destination, if ports.is_some() { protocol } else { 0 }))
 }
 
 /// 2^64 / golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP vol. 3 §6.4), whose bits have no pattern.
@@ -257,7 +285,7 @@ mod tests {
                 ip.set_addresses(a, b);
             }
             bytes[20..].copy_from_slice(&ports);
-            hash.datagram(&bytes)
+            hash.network(Network::Ip4(&bytes))
         };
         let (there, back) = ([0, 80, 4, 0], [4, 0, 0, 80]);
         let flow = hash.hash(v4(0x0a00_0001, 80), v4(0x0a00_0002, 1024), ip4::TCP);
@@ -272,7 +300,21 @@ mod tests {
         let mut short = [0u8; 22];
         short[0] = 0x45;
         short[9] = ip4::TCP;
-        assert_eq!(hash.datagram(&short), hash.hash(v4(0, 0), v4(0, 0), 0));
-        assert_eq!(hash.datagram(&short[..19]), 0);
+        assert_eq!(hash.network(Network::Ip4(&short)), hash.hash(v4(0, 0), v4(0, 0), 0));
+        assert_eq!(hash.network(Network::Ip4(&short[..19])), 0);
+    }
+
+    #[test]
+    fn ip6_goes_by_ports_behind_extension_headers_too() {
+        let hash = FlowHash::new(3);
+        let mut packet = vec![0x60, 0, 0, 0, 0, 12, 60, 64];
+        packet.extend([[0x20; 16], [0x21; 16]].concat());
+        packet.extend([ip4::UDP, 0, 0, 0, 0, 0, 0, 0, 0, 80, 4, 0]);
+        let end = |byte, port| Endpoint { address: u128::from_be_bytes([byte; 16]), port };
+        let flow = hash.hash(end(0x21, 1024), end(0x20, 80), ip4::UDP);
+        assert_eq!(hash.network(Network::Ip6(&packet)), flow);
+        let addresses = hash.hash(end(0x20, 0), end(0x21, 0), 0);
+        assert_eq!(hash.network(Network::Ip6(&packet[..50])), addresses, "cut off");
+        assert_eq!(hash.network(Network::Other), 0);
     }
 }

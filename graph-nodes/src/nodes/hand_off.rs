@@ -17,6 +17,7 @@ use crate::{
     flow_hash::{FlowHash, owner},
     node::{Context, Next, Node, Registration, VECTOR, Workbench},
     packet::Packet,
+    wire::network,
 };
 
 /// Why this node drops a packet.
@@ -64,8 +65,7 @@ impl Node for HandOff {
         let mut owners = [me; VECTOR];
         let mut differ = 0;
         for (packet, place) in packets.iter().zip(&mut owners) {
-            let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
-            *place = owner(self.hash.datagram(datagram), workers);
+            *place = owner(self.hash.network(network(cx.frames.bytes(packet), packet.l3)), workers);
             differ |= *place ^ me;
         }
         if differ == 0 {
