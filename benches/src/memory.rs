@@ -15,7 +15,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
-    nodes::{REGISTRATIONS, hand_off, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, tcp_rtt_match, tcp_rtt_stamp},
     packet::Packet,
     ports::Ports,
     quiescence::Quiescence,
@@ -106,7 +106,7 @@ impl MemoryRouter {
         if setup.workers == 1 {
             without.push(hand_off::REGISTRATION.name);
         }
-        let shape = Arc::new(Shape::new(REGISTRATIONS, &without)?);
+        let shape = Arc::new(Shape::new(ROUTE, &without)?);
         shape.register(&mut counters)?;
         let ports = Ports::new(2);
         ports.set_mac(0, PORT_MAC);

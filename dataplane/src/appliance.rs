@@ -22,7 +22,7 @@ use weir_graph::{
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
     node::{Forget, Request, Tables, Workbench},
-    nodes::{REGISTRATIONS, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, tcp_rtt_match, tcp_rtt_stamp},
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -178,7 +178,7 @@ impl Appliance {
         if cores.len() == 1 {
             without.push(hand_off::REGISTRATION.name);
         }
-        let shape = Arc::new(Shape::new(REGISTRATIONS, &without)?);
+        let shape = Arc::new(Shape::new(ROUTE, &without)?);
         shape.register(&mut counters)?;
 
         let clock = Clock::calibrate();

@@ -588,7 +588,7 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nodes::{REGISTRATIONS, drop};
+    use crate::nodes::{ROUTE, drop};
 
     /// a → b → c → drop, and d, which leads to itself.
     fn chain() -> Vec<Registration> {
@@ -637,10 +637,10 @@ mod tests {
 
     #[test]
     fn only_a_graph_with_hand_off_takes_what_is_given() {
-        let whole = Shape::new(REGISTRATIONS, &[]).unwrap();
+        let whole = Shape::new(ROUTE, &[]).unwrap();
         let (node, event) = whole.landing.unwrap();
         assert_eq!(whole.nodes()[node].name, hand_off::REGISTRATION.next[0]);
         assert_eq!(whole.events().nth(event), Some((HAND_OFF, "given")));
-        assert!(Shape::new(REGISTRATIONS, &[HAND_OFF]).unwrap().landing.is_none());
+        assert!(Shape::new(ROUTE, &[HAND_OFF]).unwrap().landing.is_none());
     }
 }

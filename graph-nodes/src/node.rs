@@ -1,7 +1,7 @@
 //! What a node is: a stage of the graph that looks at a vector of packets and says for each where it goes next.
 //!
 //! A node is one file in [`nodes`](crate::nodes): a header comment (what it does, its arcs, its drop reasons, its cost), a struct with its
-//! per-worker state, [`Node::process`], tests with byte arrays. Registering it is one line in [`nodes::REGISTRATIONS`](crate::nodes::REGISTRATIONS).
+//! per-worker state, [`Node::process`], tests with byte arrays. Registering it is one line in the lists of [`nodes`](crate::nodes).
 //!
 //! The contract of `process`: for every packet of the vector write one [`Next`]. The dispatcher then moves the packets: a node cannot
 //! lose or double one. A node that keeps a packet takes it out ([`Packet::take`]) and answers [`Next::TAKEN`]; a node that makes packets

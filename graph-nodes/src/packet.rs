@@ -22,6 +22,10 @@ pub mod flags {
     pub const OPTIONS_DONE: u8 = 1 << 0;
     /// weir made this packet (an ICMP error): never answered with another error.
     pub const CREATED: u8 = 1 << 1;
+    /// It leaves towards the internet, by a port that has both sides; see [`Ports::egress`](crate::ports::Ports::egress).
+    pub const TO_WAN: u8 = 1 << 2;
+    /// It leaves towards the customers, by a port that has both sides.
+    pub const TO_LAN: u8 = 1 << 3;
 }
 
 /// Why a packet is dropped: an index into the graph's list of all nodes' reasons, in registration order.
@@ -96,7 +100,7 @@ pub struct Packet {
     icmp: u16,
     /// The port that the packet came in on.
     pub rx_port: PortIndex,
-    /// The port that it is to leave by; valid from `ip4-rewrite` on.
+    /// The port that it is to leave by; valid from `ip4-rewrite` or `l2-cross-connect` on.
     pub tx_port: PortIndex,
     /// The next hop; valid from `ip4-lookup` on, until the packet has a `Passage`.
     pub adjacency: AdjacencyIndex,

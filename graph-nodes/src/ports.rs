@@ -3,15 +3,42 @@
 use std::{
     net::Ipv4Addr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use crate::packet::PortIndex;
+use crate::packet::{Packet, PortIndex, flags};
 
 /// Most ports that the per-port vectors of the segment have room for.
 pub const MAX_PORTS: usize = 1024;
+
+/// What a port leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Side {
+    /// The internet.
+    Wan,
+    /// The customers.
+    Lan,
+}
+
+/// Where a bridge sends what comes in by a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Across {
+    /// The port is not in a bridge.
+    #[default]
+    Nowhere,
+    /// By this port.
+    Port(PortIndex),
+    /// By the same port: what has the one VLAN's tag gets the other's.
+    Vlans {
+        /// The VLAN towards the internet, 1 to 4094.
+        wan: u16,
+        /// The VLAN towards the customers, another one.
+        lan: u16,
+    },
+}
 
 /// One port's entry. Each word is current by itself; nothing depends on two of them being from the same moment.
 #[derive(Debug, Default)]
@@ -24,6 +51,9 @@ struct Port {
     mtu: AtomicU32,
     /// Set up, with carrier.
     up: AtomicBool,
+    /// Fixed before the first packet, as the next one.
+    side: OnceLock<Side>,
+    across: OnceLock<Across>,
 }
 
 /// All ports; cheap to clone, every clone sees the same table.
@@ -75,6 +105,36 @@ impl Ports {
         }
     }
 
+    /// Says which side a port is on. Once, before the first packet.
+    pub fn set_side(&self, port: PortIndex, side: Side) {
+        if let Some(port) = self.0.get(usize::from(port)) {
+            let _ = port.side.set(side);
+        }
+    }
+
+    /// Says where a bridge sends what comes in by a port. Once, before the first packet.
+    pub fn set_across(&self, port: PortIndex, across: Across) {
+        if let Some(port) = self.0.get(usize::from(port)) {
+            let _ = port.across.set(across);
+        }
+    }
+
+    /// Where a bridge sends what comes in by this port.
+    #[inline]
+    pub fn across(&self, port: PortIndex) -> Across {
+        self.0.get(usize::from(port)).and_then(|port| port.across.get()).copied().unwrap_or_default()
+    }
+
+    /// The side that the packet leaves by, if the config says. Valid as soon as `tx_port` is.
+    #[inline(always)]
+    pub fn egress(&self, packet: &Packet) -> Option<Side> {
+        match packet.flags & (flags::TO_WAN | flags::TO_LAN) {
+            flags::TO_WAN => Some(Side::Wan),
+            flags::TO_LAN => Some(Side::Lan),
+            _ => self.0.get(usize::from(packet.tx_port))?.side.get().copied(),
+        }
+    }
+
     /// Whether the port can send.
     #[inline]
     pub fn is_up(&self, port: PortIndex) -> bool {
@@ -100,5 +160,31 @@ impl Ports {
     #[inline]
     pub fn mtu(&self, port: PortIndex) -> u16 {
         self.0.get(usize::from(port)).map_or(0, |port| port.mtu.load(Relaxed) as u16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::Frames;
+
+    #[test]
+    fn a_packet_leaves_by_the_side_of_its_port_or_of_its_vlan() {
+        let ports = Ports::new(3);
+        ports.set_side(0, Side::Wan);
+        ports.set_side(1, Side::Lan);
+        let (frames, mut free) = Frames::in_memory(1);
+        let mut packet = frames.packet(free.remove(0), 0, 60, 0).unwrap();
+        for (port, flags, side) in [
+            (0, 0, Some(Side::Wan)),
+            (1, 0, Some(Side::Lan)),
+            (2, 0, None),
+            (9, 0, None),
+            (2, flags::TO_WAN, Some(Side::Wan)),
+            (2, flags::TO_LAN | flags::CREATED, Some(Side::Lan)),
+        ] {
+            (packet.tx_port, packet.flags) = (port, flags);
+            assert_eq!(ports.egress(&packet), side, "{port} {flags}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 use etherparse::PacketBuilder;
-use weir_graph::nodes::REGISTRATIONS;
+use weir_graph::nodes::ROUTE;
 use weir_graph::packet::ReasonIndex;
 
 use super::*;
@@ -182,7 +182,7 @@ fn what_cannot_be_decoded_is_said_to_be_so() {
 
 #[test]
 fn records_get_their_names() {
-    let shape = Arc::new(Shape::new(REGISTRATIONS, &[]).unwrap());
+    let shape = Arc::new(Shape::new(ROUTE, &[]).unwrap());
     let namer = Namer {
         shape: shape.clone(),
         devices: vec!["eth1".into(), "eth2".into()],

@@ -12,7 +12,7 @@ use weir_graph::{
     fib::{Fib, FibLimits, NextHop, Prefix4},
     frames::{FramePool, Frames},
     node::{Tables, Workbench},
-    nodes::{REGISTRATIONS, hand_off, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, tcp_rtt_match, tcp_rtt_stamp},
     quiescence::Quiescence,
     wire::ip4,
 };
@@ -55,7 +55,7 @@ fn bench(count: usize, own_frames: usize) -> Bench {
     if count == 1 {
         without.push(hand_off::REGISTRATION.name);
     }
-    let shape = Arc::new(Shape::new(REGISTRATIONS, &without).unwrap());
+    let shape = Arc::new(Shape::new(ROUTE, &without).unwrap());
     shape.register(&mut counters).unwrap();
     let ports = Ports::new(usize::from(PORTS));
     let quiescence = Quiescence::new(count);

@@ -1,7 +1,7 @@
 //! `hand-off`: gives packets to the worker that their flow belongs to, so that both directions of a flow meet one worker, whichever queues they
 //! came in by. The owner is chosen by the [flow's hash](crate::flow_hash), which has one seed for all workers.
 //!
-//! It stands behind `ip4-rewrite`, because from there on a packet is ready to be sent, and nothing that is still to come depends on the worker that received it;
+//! It stands behind `ip4-rewrite`, or behind `l2-cross-connect` in a bridge, because from there on a packet is ready to be sent, and nothing that is still to come depends on the worker that received it;
 //! the owner goes on with it at the next node. With one worker this node is left out of the graph.
 //!
 //! * arcs: `tcp-rtt-match`

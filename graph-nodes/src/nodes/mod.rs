@@ -1,6 +1,6 @@
 //! The stages of the graph, one file each.
 //!
-//! To add one: write its file beside these, name it here, and add its line to [`REGISTRATIONS`].
+//! To add one: write its file beside these, name it here, and add its line to [`ROUTE`], to [`BRIDGE`], or to both.
 
 use crate::node::Registration;
 
@@ -14,12 +14,13 @@ pub mod ip4_input;
 pub mod ip4_lookup;
 pub mod ip4_options;
 pub mod ip4_rewrite;
+pub mod l2_cross_connect;
 pub mod tcp_rtt_match;
 pub mod tcp_rtt_stamp;
 pub mod tx;
 
-/// All nodes, in the order of a packet's life. The first one is where received packets enter.
-pub static REGISTRATIONS: &[Registration] = &[
+/// The nodes of a router, in the order of a packet's life. The first one is where received packets enter.
+pub static ROUTE: &[Registration] = &[
     ethernet_input::REGISTRATION,
     ip4_input::REGISTRATION,
     ip4_lookup::REGISTRATION,
@@ -28,6 +29,16 @@ pub static REGISTRATIONS: &[Registration] = &[
     glean::REGISTRATION,
     ip4_fragment::REGISTRATION,
     ip4_icmp_error::REGISTRATION,
+    hand_off::REGISTRATION,
+    tcp_rtt_match::REGISTRATION,
+    tcp_rtt_stamp::REGISTRATION,
+    tx::REGISTRATION,
+    drop::REGISTRATION,
+];
+
+/// The nodes of a bridge: from `hand-off` on those of a router.
+pub static BRIDGE: &[Registration] = &[
+    l2_cross_connect::REGISTRATION,
     hand_off::REGISTRATION,
     tcp_rtt_match::REGISTRATION,
     tcp_rtt_stamp::REGISTRATION,

@@ -22,7 +22,7 @@ use crate::{
     packet::{Arrived, Packet, Passage},
     round_trips::{Answer, Passed},
     rtt::{Observed, Ticket},
-    wire::ip4::Ip4,
+    wire::{Network, ip4::Ip4, network},
 };
 
 /// This node's entry in the list of nodes.
@@ -71,9 +71,14 @@ impl Node for TcpRttMatch {
         let ends = self.sources.iter_mut().zip(&mut self.destinations);
         let known = self.facts.iter_mut().zip(&mut self.hashes);
         for (packet, ((source, destination), (facts, hash))) in packets.iter().zip(ends.zip(known)) {
-            let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
-            (*source, *destination) = Ip4::new(datagram).map_or((0, 0), |ip| (ip.source(), ip.destination()));
-            *facts = Observed::ip4(datagram);
+            let network = network(cx.frames.bytes(packet), packet.l3);
+            (*source, *destination) = match network {
+                Network::Ip4(datagram) => {
+                    Ip4::new(datagram).map_or((0, 0), |ip| (ip.source(), ip.destination()))
+                }
+                Network::Ip6(_) | Network::Other => (0, 0),
+            };
+            *facts = Observed::of(network);
             if let Some(observed) = facts {
                 *hash = tracker.hash(observed);
                 tracker.prefetch(*hash);

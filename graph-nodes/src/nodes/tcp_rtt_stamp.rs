@@ -15,6 +15,7 @@ use crate::{
     packet::Packet,
     round_trips::Waited,
     rtt::Observed,
+    wire::network,
 };
 
 /// Packets of a vector are told apart by a byte.
@@ -58,8 +59,7 @@ impl Node for TcpRttStamp {
             count += usize::from(passage.ticket.wants_stamp());
         }
         for packet in stamped.iter().take(count).filter_map(|&at| packets.get(usize::from(at))) {
-            let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
-            if let Some(observed) = Observed::ip4(datagram) {
+            if let Some(observed) = Observed::of(network(cx.frames.bytes(packet), packet.l3)) {
                 tracker.depart(packet.passage().ticket, &observed, cx.begin);
             }
         }

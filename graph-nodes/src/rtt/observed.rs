@@ -8,7 +8,9 @@ use super::{
     hash::{TAG_ECHO, TAG_IP6, TAG_OCCUPIED},
 };
 use crate::wire::{
+    Network,
     ip4::{self, Ip4},
+    ip6::{self, Ip6},
     tcp::{self, Tcp, TcpOption, flags},
 };
 
@@ -72,10 +74,9 @@ const MAPPED: u128 = 0xffff << 32;
 /// Echo reply and echo request (RFC 792), code 0.
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
-/// The same of ICMPv6 (RFC 4443 §4), and its protocol number.
+/// The same of ICMPv6 (RFC 4443 §4).
 const ECHO_REPLY6: u8 = 129;
 const ECHO_REQUEST6: u8 = 128;
-const ICMP6: u8 = 58;
 
 /// What an IP header says of what it carries.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +98,16 @@ pub struct Carried<'a> {
 }
 
 impl Observed {
+    /// The facts of what a frame carries, or `None` if it is nothing that is measured.
+    #[inline(always)]
+    pub fn of(network: Network<'_>) -> Option<Observed> {
+        match network {
+            Network::Ip4(datagram) => Observed::ip4(datagram),
+            Network::Ip6(packet) => Observed::ip6(packet),
+            Network::Other => None,
+        }
+    }
+
     /// The facts of an IPv4 datagram that begins at `datagram`, or `None` if it is nothing that is measured: not TCP and no ICMP echo,
     /// not the first piece of a fragmented datagram, or headers that are cut short or lie about their lengths.
     ///
@@ -166,6 +177,24 @@ impl Observed {
         })
     }
 
+    /// As [`Self::ip4`], of an IPv6 packet that begins at `packet`. Jumbograms (RFC 2675) are nothing that is measured.
+    #[inline(never)]
+    pub fn ip6(packet: &[u8]) -> Option<Observed> {
+        let ip = Ip6::new(packet)?;
+        let ip6::Carried { protocol, start, piece } = ip6::carried(packet)?;
+        let length = ip.payload_length().checked_add(ip6::LENGTH as u16)?;
+        let rest = usize::from(length).checked_sub(start)?;
+        Observed::carried(Carried {
+            source: ip.source(),
+            destination: ip.destination(),
+            protocol,
+            body: packet.get(start..)?,
+            rest: rest as u16,
+            length,
+            piece,
+        })
+    }
+
     /// The facts of a packet whose IP header, of either version, has been read already; `None` as for [`Observed::ip4`].
     #[inline(always)]
     pub fn carried(carried: Carried<'_>) -> Option<Observed> {
@@ -189,7 +218,7 @@ impl Observed {
         match protocol {
             ip4::TCP => observed.read_tcp(body, rest)?,
             ip4::ICMP if !observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST, ECHO_REPLY)?,
-            ICMP6 if observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST6, ECHO_REPLY6)?,
+            ip6::ICMP if observed.is_ip6() => observed.read_echo(body, ECHO_REQUEST6, ECHO_REPLY6)?,
             _ => return None,
         }
         Some(observed)
@@ -446,7 +475,7 @@ mod tests {
         bytes[21] = 1;
         assert_eq!(Observed::ip4(&bytes), None, "code 1");
         bytes[21] = 0;
-        (bytes[9], bytes[20]) = (ICMP6, ECHO_REQUEST6);
+        (bytes[9], bytes[20]) = (ip6::ICMP, ECHO_REQUEST6);
         assert_eq!(Observed::ip4(&bytes), None, "ICMPv6 inside IPv4");
     }
 
@@ -469,10 +498,27 @@ mod tests {
         assert_eq!((segment.is_ip6(), segment.direction()), (true, Direction::Backward));
         let echo = |kind| [kind, 0, 0, 0, 0x12, 0x34, 0x56, 0x78];
         let kind = |protocol, kind| Observed::carried(carried(protocol, &echo(kind))).map(|echo| echo.kind());
-        assert_eq!(kind(ICMP6, ECHO_REQUEST6), Some(Kind::EchoRequest));
-        assert_eq!(kind(ICMP6, ECHO_REPLY6), Some(Kind::EchoReply));
-        assert_eq!(kind(ICMP6, ECHO_REQUEST), None);
+        assert_eq!(kind(ip6::ICMP, ECHO_REQUEST6), Some(Kind::EchoRequest));
+        assert_eq!(kind(ip6::ICMP, ECHO_REPLY6), Some(Kind::EchoReply));
+        assert_eq!(kind(ip6::ICMP, ECHO_REQUEST), None);
         assert_eq!(kind(ip4::ICMP, ECHO_REQUEST), None, "ICMP inside IPv6");
+
+        // The same segment with its header, and bytes behind it that are padding.
+        let mut packet = vec![0x60, 0, 0, 0, 0, 37, ip4::TCP, 64];
+        packet.extend((0x2001_0db8_u128 << 96 | 2).to_be_bytes());
+        packet.extend((0x2001_0db8_u128 << 96 | 1).to_be_bytes());
+        packet.extend([&whole[20..], &[0; 9]].concat());
+        assert_eq!(Observed::of(Network::Ip6(&packet)), Some(segment));
+        let options = [&packet[..6], &[60], &packet[7..40], &[ip4::TCP, 0, 1, 4, 0, 0, 0, 0], &packet[40..]];
+        let mut options = options.concat();
+        options[5] += 8;
+        let behind = Observed::ip6(&options).unwrap();
+        assert_eq!((behind.payload, behind.length, behind.tsecr), (5, 85, 9), "behind destination options");
+        options[5] = 7;
+        assert_eq!(Observed::ip6(&options), None, "a length below that of the extension headers");
+        packet[4..6].copy_from_slice(&[0xff, 0xff]);
+        assert_eq!(Observed::ip6(&packet), None, "longer than any length that is counted");
+        assert_eq!(Observed::of(Network::Other), None);
     }
     proptest! {
         #[test]

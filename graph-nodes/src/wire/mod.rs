@@ -9,5 +9,6 @@ pub mod ip4;
 pub mod ip6;
 mod network;
 pub mod tcp;
+pub mod vlan;
 
 pub use network::{IP4, IP6, Network, behind_type, network, network_header};

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use weir_graph::{
     adjacency::AdjacencyIndex,
     node::{Context, Next, Node, Registration, Workbench},
-    nodes::REGISTRATIONS,
+    nodes::ROUTE,
     packet::Packet,
     wire::icmp4,
 };
@@ -31,7 +31,7 @@ static WITH_ASIDE: LazyLock<Vec<Registration>> = LazyLock::new(|| {
         events: &[],
         create: |_: &mut Workbench<'_>| Ok::<Box<dyn Node>, Error>(Box::new(Aside)),
     };
-    let mut nodes = REGISTRATIONS.to_vec();
+    let mut nodes = ROUTE.to_vec();
     nodes[0].next = &["aside"];
     nodes.insert(1, aside);
     nodes

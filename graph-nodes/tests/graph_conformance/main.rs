@@ -20,7 +20,7 @@ mod single;
 use std::collections::BTreeSet;
 
 use harness::{Label, Router};
-use weir_graph::{graph::Shape, nodes::REGISTRATIONS};
+use weir_graph::{graph::Shape, nodes::ROUTE};
 
 /// Scenarios: each is a test of its own, and gives its router back so that the reasons that it reached can be counted.
 macro_rules! scenarios {
@@ -83,7 +83,7 @@ scenarios! {
 #[test]
 fn every_drop_reason_is_reached() {
     let reached: BTreeSet<Label> = SCENARIOS.iter().flat_map(|run| run().all_drops().into_keys()).collect();
-    let shape = Shape::new(REGISTRATIONS, &[]).unwrap();
+    let shape = Shape::new(ROUTE, &[]).unwrap();
     let missed: Vec<_> = shape.reasons().filter(|reason| !reached.contains(reason)).collect();
     assert_eq!(missed, [], "drop reasons that no case reaches");
 }
@@ -91,7 +91,7 @@ fn every_drop_reason_is_reached() {
 #[test]
 fn every_event_is_reached() {
     let reached: BTreeSet<Label> = SCENARIOS.iter().flat_map(|run| run().all_events().into_keys()).collect();
-    let events = REGISTRATIONS.iter().flat_map(|node| node.events.iter().map(|event| (node.name, *event)));
+    let events = ROUTE.iter().flat_map(|node| node.events.iter().map(|event| (node.name, *event)));
     let missed: Vec<_> = events.filter(|event| !reached.contains(event)).collect();
     assert_eq!(missed, [], "events that no case reaches");
 }

@@ -7,6 +7,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+pub mod bridge;
 pub mod datagram;
 pub mod script;
 pub mod seeds;
@@ -28,7 +29,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Registration, Request, Tables, Workbench},
-    nodes::{REGISTRATIONS, hand_off, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, tcp_rtt_match, tcp_rtt_stamp},
     packet::ReasonIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -66,7 +67,7 @@ impl Default for Setup {
         Setup {
             ports: 2,
             frames: 1024,
-            nodes: REGISTRATIONS,
+            nodes: ROUTE,
             fib: FibLimits { routes: 1 << 16, extension_blocks: 1 << 8, groups: 1 << 8 },
             seed: 0x5eed_0000_0000_0001,
             workers: 1,

@@ -8,13 +8,19 @@
 //!             bit 4       make the Ethernet header one that the port accepts
 //!             bit 5       make the IPv4 header checksum right
 //! ```
+//! Every frame also comes to a bridge, as it is after bits 4 and 5 have been heeded; there what must leave is known byte for byte.
+//!
 //! A fuzzer does not guess checksums: without bits 4 and 5 it would hardly ever come past `ip4-input`.
 
 use std::net::Ipv4Addr;
 
 use weir_graph::{adjacency::AdjacencyIndex, fib::Prefix4, node::Request};
 
-use super::{HZ, Router, Sent, Setup, datagram, link_header, neighbour_mac, port_mac, town};
+use super::{
+    HZ, Router, Sent, Setup,
+    bridge::{bridge_with, crossing},
+    datagram, link_header, neighbour_mac, port_mac, town,
+};
 
 pub const JOIN: u8 = 0 << 2;
 pub const RUN: u8 = 1 << 2;
@@ -32,6 +38,9 @@ pub fn record(control: u8, frame: &[u8]) -> Vec<u8> {
 /// Plays scripts on one router, which is as new before each.
 pub struct Player {
     router: Router,
+    bridge: Router,
+    /// What the bridge must send by each port when it runs next.
+    expected: [Vec<Sent>; 4],
     /// Neighbours that have answered in this script.
     answered: Vec<(Prefix4, Answer)>,
 }
@@ -49,7 +58,12 @@ const MOST_ANSWERS: usize = 64;
 
 impl Player {
     pub fn new() -> Player {
-        Player { router: town::town_with(&Setup::measuring()), answered: Vec::new() }
+        Player {
+            router: town::town_with(&Setup::measuring()),
+            bridge: bridge_with(&Setup::measuring()),
+            expected: Default::default(),
+            answered: Vec::new(),
+        }
     }
 
     /// Plays a script. Panics where the books do not balance, where a frame leaves that no router may send, or where the graph panics.
@@ -64,6 +78,11 @@ impl Player {
             repair(&mut frame, port, control & FIX_LINK != 0, control & FIX_CHECKSUM != 0);
             if !self.router.offer(port, &frame) {
                 self.run(); // the frames are used up, or this one is larger than any
+            }
+            if self.bridge.offer(port, &frame)
+                && let Ok(sent) = crossing(port, &frame)
+            {
+                self.expected[usize::from(sent.port)].push(sent);
             }
             match control & 0b1100 {
                 JOIN => {}
@@ -88,7 +107,7 @@ impl Player {
         self.forget();
     }
 
-    /// Everything that was dropped so far, by reason.
+    /// Everything that the router has dropped so far, by reason.
     pub fn drops(&self) -> super::Tally {
         self.router.all_drops()
     }
@@ -96,6 +115,10 @@ impl Player {
     fn run(&mut self) {
         let sent = self.router.run();
         self.judge(&sent);
+        self.bridge.now = self.router.now;
+        let across: Vec<Sent> = self.expected.iter_mut().flat_map(|sent| sent.drain(..)).collect();
+        assert_eq!(self.bridge.run(), across);
+        self.bridge.release();
     }
 
     /// What holds for every frame that a router sends.

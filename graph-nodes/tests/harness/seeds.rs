@@ -70,6 +70,16 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             raw(&frame)
         }),
         ("thirteen-bytes", raw(&[2, 0, 0, 0, 0, 0, 6, 0, 10, 0, 0, 2, 8])),
+        ("bridged", super::bridge::kinds().iter().flat_map(|(_, frame)| record(JOIN, frame)).collect()),
+        ("two-vlans-of-one-port", {
+            let tagged = |(_, frame): &(_, Vec<u8>)| {
+                record(
+                    super::bridge::STICK as u8,
+                    &[&frame[..12], &[0x81, 0, 0x60, 2], &frame[12..]].concat(),
+                )
+            };
+            super::bridge::kinds().iter().take(17).flat_map(tagged).collect()
+        }),
         ("unknown-neighbour-answers", {
             let four: Vec<u8> = (0..4).flat_map(|_| record(JOIN, &unknown)).collect();
             [four, record(RUN_ANSWER, &unknown), record(RUN, &unknown)].concat()
