@@ -19,7 +19,6 @@
 //!
 //! The read order: [`tins`](Tins), `codel`, `blue`, `rounds`, `flows`, `queues`.
 
-mod audit;
 mod blue;
 mod codel;
 mod delays;

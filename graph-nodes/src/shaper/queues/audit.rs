@@ -1,6 +1,9 @@
 //! Everything counted anew, for tests and fuzzing.
 
-use super::{Leaf, Queues, TINS, flows::State, sets::NONE};
+use super::{
+    super::{Leaf, TINS, flows::State, sets::NONE},
+    Queues,
+};
 
 /// Says what is wrong unless both are equal.
 fn equal<T: Copy + PartialEq + std::fmt::Debug>(what: &str, counted: T, kept: T) -> Result<(), String> {
