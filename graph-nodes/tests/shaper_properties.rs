@@ -81,6 +81,9 @@ impl Model {
 /// `in_order`: pools are large enough that no flow has to share a queue, and each flow stays in its tin.
 fn run(settings: Settings, steps: &[Step], in_order: bool) {
     let mut queues = Queues::new(settings, &disciplines());
+    for leaf in 0..settings.leaves as u32 {
+        queues.set_up(Leaf(leaf), 0, 1_000_000_000);
+    }
     let mut model = Model::default();
     let (mut now, mut next) = (1u64, 0u32);
     for step in steps {
@@ -140,6 +143,7 @@ fn run(settings: Settings, steps: &[Step], in_order: bool) {
                     model.dropped(dropped, in_order);
                 });
                 assert_eq!((removed, counters), (view.packets, view.counters));
+                queues.set_up(Leaf(leaf), 0, 1_000_000_000);
             }
         }
         assert_eq!(queues.backlog(), model.queued.len());
@@ -165,14 +169,14 @@ proptest! {
         steps in prop::collection::vec(step(4, 12), 1..400)
     ) {
         let settings =
-            Settings { hz: 1_000_000_000, leaves: 4, tins: 16, flows: 8192, packets: 600, frame: 2048, mtu: 1514 };
+            Settings { hz: 1_000_000_000, nodes: 0, leaves: 4, tins: 16, flows: 8192, packets: 600, frame: 2048, mtu: 1514 };
         run(settings, &steps, true);
     }
 
     #[test]
     fn nothing_is_lost_when_every_pool_runs_out(steps in prop::collection::vec(step(8, 200), 1..400)) {
         let settings =
-            Settings { hz: 1_000_000_000, leaves: 8, tins: 5, flows: 11, packets: 40, frame: 2048, mtu: 1514 };
+            Settings { hz: 1_000_000_000, nodes: 0, leaves: 8, tins: 5, flows: 11, packets: 40, frame: 2048, mtu: 1514 };
         run(settings, &steps, false);
     }
 }

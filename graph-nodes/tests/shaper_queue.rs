@@ -15,7 +15,16 @@ const LEAF: Leaf = Leaf(0);
 const MTU: u32 = 1514;
 
 fn settings() -> Settings {
-    Settings { hz: SECOND, leaves: 4, tins: 16, flows: 4096, packets: 20_000, frame: 2048, mtu: MTU }
+    Settings {
+        hz: SECOND,
+        nodes: 0,
+        leaves: 4,
+        tins: 16,
+        flows: 4096,
+        packets: 20_000,
+        frame: 2048,
+        mtu: MTU,
+    }
 }
 
 fn discipline(tins: Tins, isolation: Isolation) -> Discipline {
@@ -74,7 +83,7 @@ fn simulate(
     time: u64,
 ) -> (Vec<Outcome>, Queues) {
     let mut queues = Queues::new(settings(), &[discipline]);
-    queues.rate(LEAF, rate);
+    queues.set_up(LEAF, 0, rate);
     let mut outcomes = vec![Outcome { window: 10.0, ..Outcome::default() }; sources.len()];
     let mut events = BinaryHeap::new();
     let mut order = 0u64;
@@ -327,6 +336,7 @@ fn greedy_tins_get_their_shares_and_an_idle_ones_share_goes_to_the_others() {
 #[test]
 fn target_and_interval_follow_the_rate() {
     let mut queues = Queues::new(settings(), &[discipline(Tins::Diffserv4, Isolation::Both)]);
+    queues.set_up(LEAF, 0, SECOND);
     let arrival = |dscp| Arrival {
         packet: 0,
         length: 100,
@@ -357,6 +367,9 @@ fn when_memory_runs_out_the_longest_queue_of_the_largest_leaf_pays() {
         Settings { packets: 1000, ..settings() },
         &[discipline(Tins::BestEffort, Isolation::Both)],
     );
+    for leaf in 0..4 {
+        queues.set_up(Leaf(leaf), 0, SECOND);
+    }
     let mut dropped = Vec::new();
     let mut put = |leaf: u32, flow: u32, packet: u32, now: u64| {
         let arrival =
@@ -461,7 +474,7 @@ fn codel_drops_what_the_pseudo_code_of_rfc_8289_drops() {
     let mut all = 0;
     for _ in 0..40 {
         let mut queues = Queues::new(settings(), &[discipline(Tins::BestEffort, Isolation::Flows)]);
-        queues.rate(LEAF, 100_000_000);
+        queues.set_up(LEAF, 0, 100_000_000);
         let mut oracle = Rfc8289 {
             queue: VecDeque::new(),
             bytes: 0,

@@ -213,6 +213,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         eprintln!("{} …", case.name);
         let settings = Settings {
             hz: 1_000_000_000,
+            nodes: 0,
             leaves: case.configured,
             tins: case.active * 5 / 4,
             flows: case.active * case.flows as usize * 5 / 4,
@@ -227,7 +228,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             interval: 100_000_000,
         };
         let bytes = BYTES.load(Relaxed);
-        let queues = Queues::new(settings, &[discipline]);
+        let mut queues = Queues::new(settings, &[discipline]);
+        for leaf in 0..case.configured as u32 {
+            queues.set_up(Leaf(leaf), 0, 1_000_000_000);
+        }
         let bytes = BYTES.load(Relaxed) - bytes;
         // Which of the configured leaves are active: spread at random.
         let mut random = 0x2545_f491_4f6c_dd1du64;

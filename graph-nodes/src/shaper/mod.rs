@@ -1,8 +1,8 @@
 //! The queue of each customer: what holds packets until the customer's rate lets them go, and what is dropped or marked so that the queue stays short.
 //!
-//! Pure: no graph, no segment, no threads; time is ticks of any clock. A **leaf** is one customer in one direction. Whoever schedules the leaves
-//! calls [`Queues::enqueue`] when a packet arrives, [`Queues::dequeue`] when a leaf may send, and [`Queues::rate`] when its current rate changes.
-//! Packets are numbers to this module.
+//! Pure: no graph, no segment, no threads; time is ticks of any clock. A **leaf** is one customer in one direction. [`Shaper`] is the whole: it schedules
+//! the leaves under the tree of rates and has the [`Queues`]: [`Queues::enqueue`] when a packet arrives, [`Queues::dequeue`] when a leaf may
+//! send, and [`Queues::rate`] when its current rate changes. Packets are numbers to this module.
 //!
 //! ```text
 //!  leaf ─▶ tin (by DSCP) ─┬─ sparse flows, served first ─┐
@@ -17,7 +17,7 @@
 //! * **Tins.** A tin goes first while it has sent no more than its share of what the leaf sent; the clock is the leaf's own bytes, so the
 //!   shares follow whatever rate the leaf gets.
 //!
-//! The read order: [`tins`](Tins), `codel`, `blue`, `rounds`, `flows`, `queues`.
+//! The read order: [`tins`](Tins), `codel`, `blue`, `rounds`, `flows`, `queues`; then `tree`.
 
 mod blue;
 mod codel;
@@ -32,6 +32,7 @@ mod rounds;
 mod sets;
 mod tin;
 mod tins;
+mod tree;
 
 pub use codel::Limits;
 pub use delays::Delays;
@@ -39,6 +40,7 @@ pub use plan::{Direction, Operation, Rates, TreeNode};
 pub use queues::Queues;
 pub use tin::{Counters, Ways};
 pub use tins::{TINS, Tins};
+pub use tree::{Changed, Framing, Misfit, NodeView, Overhead, OverheadError, Shaper};
 
 /// One customer in one direction: a number below [`Settings::leaves`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,7 +77,9 @@ pub enum Isolation {
 pub struct Settings {
     /// Ticks a second.
     pub hz: u64,
-    /// Customers times directions, at most 2²⁹. 128 bytes each.
+    /// Nodes of the tree, both directions. Some 900 bytes each.
+    pub nodes: usize,
+    /// Customers times directions, at most 2²⁹. 128 bytes each, and as many in the tree; nothing until they are set up.
     pub leaves: usize,
     /// Tins that can have packets at a time. 256 bytes each.
     pub tins: usize,

@@ -34,6 +34,9 @@ impl Queues {
         let discipline = &self.disciplines[usize::from(state.discipline)];
         let which = discipline.tin_of[usize::from(arrival.dscp & 63)];
         let holds = discipline.holds;
+        if !self.is_set_up(leaf) {
+            return self.refuse(leaf, which, arrival, dropped);
+        }
         let Some(at) = self.tin_of(number, which, now) else {
             return self.refuse(leaf, which, arrival, dropped);
         };

@@ -14,7 +14,7 @@ use super::{
     Cause, Counters, Discipline, Dropped, Leaf, Settings, TINS, Totals,
     flows::Flows,
     hosts::Hosts,
-    memory::filled,
+    memory::{Zeroed, zeroed},
     packets::Packets,
     sets::NONE,
     tin::{Tin, TinPool},
@@ -25,7 +25,7 @@ const LEAST_MEMORY: u64 = 4 << 20;
 /// A leaf may hold so many intervals' worth of its rate.
 const INTERVALS: u64 = 4;
 
-/// A leaf's state: two lines, of which a packet touches the first.
+/// A leaf's state: two lines, of which a packet touches the first. All zeros: not set up, which a limit of 0 says.
 #[repr(C, align(128))]
 struct LeafState {
     tins: [u32; TINS],
@@ -47,6 +47,9 @@ struct LeafState {
     counters: Counters,
 }
 
+// SAFETY: integers.
+unsafe impl Zeroed for LeafState {}
+
 const _: () = assert!(size_of::<LeafState>() == 128);
 const _: () = assert!(size_of::<Tin>() == 256);
 
@@ -54,7 +57,7 @@ const _: () = assert!(size_of::<Tin>() == 256);
 pub struct Queues {
     settings: Settings,
     disciplines: Vec<Prepared>,
-    leaves: Vec<LeafState>,
+    leaves: Box<[LeafState]>,
     tins: TinPool,
     flows: Flows,
     hosts: Hosts,
@@ -67,29 +70,16 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Takes all memory. Every leaf begins with the first discipline and a rate of 1 Gbit/s.
+    /// Takes all memory. Leaves begin with [`Queues::set_up`]; until then they refuse packets.
     ///
     /// # Panics
     /// With no discipline, more than 256, or sizes that don't fit.
     pub fn new(settings: Settings, disciplines: &[Discipline]) -> Queues {
         assert!((1..=256).contains(&disciplines.len()), "one to 256 disciplines");
         assert!(settings.leaves <= 1 << 29 && settings.packets < u32::MAX as usize, "too large");
-        let leaf = || LeafState {
-            tins: [NONE; TINS],
-            clock: 0,
-            ahead: 0,
-            packets: 0,
-            bytes: 0,
-            limit: 0,
-            mtu_time: 0,
-            discipline: 0,
-            backlogged: 0,
-            shift: 0,
-            counters: Counters::default(),
-        };
-        let mut queues = Queues {
+        Queues {
             disciplines: disciplines.iter().map(Prepared::new).collect(),
-            leaves: filled(settings.leaves, |_| leaf()),
+            leaves: zeroed(settings.leaves),
             tins: TinPool::new(settings.tins),
             flows: Flows::new(settings.flows),
             hosts: Hosts::new(settings.flows),
@@ -100,11 +90,27 @@ impl Queues {
             crowded_packets: 0,
             totals: Totals::default(),
             settings,
-        };
-        for leaf in 0..settings.leaves {
-            queues.rate(Leaf(leaf as u32), 1_000_000_000);
         }
-        queues
+    }
+
+    /// Begins with a leaf. One that is set up already only gets the discipline and the rate.
+    pub fn set_up(&mut self, leaf: Leaf, discipline: u8, rate: u64) {
+        let state = &mut self.leaves[leaf.0 as usize];
+        if state.limit == 0 {
+            state.tins = [NONE; TINS];
+        }
+        self.discipline(leaf, discipline);
+        self.rate(leaf, rate);
+    }
+
+    /// The sizes.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How many disciplines there are.
+    pub(super) fn disciplines(&self) -> usize {
+        self.disciplines.len()
     }
 
     /// Gives a leaf another discipline. What is queued stays where it is and in order.
@@ -131,15 +137,24 @@ impl Queues {
         state.limit = u32::try_from(limit).unwrap_or(u32::MAX).clamp(1, packets.max(1) as u32);
     }
 
+    /// Whether the leaf has been set up.
+    #[inline]
+    fn is_set_up(&self, leaf: Leaf) -> bool {
+        self.leaves[leaf.0 as usize].limit != 0
+    }
+
     /// Whether the leaf has packets.
     #[inline]
     pub fn is_backlogged(&self, leaf: Leaf) -> bool {
         self.leaves[leaf.0 as usize].backlogged != 0
     }
 
-    /// Drops all that the leaf has and gives its tins back; returns what it had counted, and counts from 0 again.
+    /// Drops all that the leaf has and gives its tins back; returns what it had counted. Until it is set up again it refuses packets.
     pub fn remove(&mut self, leaf: Leaf, now: u64, dropped: &mut impl FnMut(Dropped)) -> Counters {
         let number = leaf.0;
+        if !self.is_set_up(leaf) {
+            return Counters::default();
+        }
         for which in 0..TINS {
             let at = self.leaves[number as usize].tins[which];
             if at == NONE {
@@ -161,7 +176,9 @@ impl Queues {
         }
         self.note(number);
         self.debug_check();
-        std::mem::take(&mut self.leaves[number as usize].counters)
+        let state = &mut self.leaves[number as usize];
+        state.limit = 0;
+        std::mem::take(&mut state.counters)
     }
 
     fn give_back(&mut self, at: u32) {

@@ -19,6 +19,9 @@ impl Queues {
     /// A leaf's backlog and counters.
     pub fn leaf(&self, leaf: Leaf) -> LeafView {
         let state = &self.leaves[leaf.0 as usize];
+        if !self.is_set_up(leaf) {
+            return LeafView::default();
+        }
         let mut counters = state.counters;
         for &at in state.tins.iter().filter(|&&at| at != NONE) {
             counters.add(&self.tins.tins[at as usize].counters);
@@ -29,6 +32,9 @@ impl Queues {
     /// A leaf's tin, if it is in use.
     pub fn tin(&self, leaf: Leaf, which: u8) -> Option<TinView> {
         let state = &self.leaves[leaf.0 as usize];
+        if !self.is_set_up(leaf) {
+            return None;
+        }
         let tin = self.tins.tins.get(*state.tins.get(usize::from(which))? as usize)?;
         let prepared = &self.disciplines[usize::from(state.discipline)];
         // Back from the time of a packet, which is what is kept: to within a tick.
@@ -52,6 +58,9 @@ impl Queues {
 
     /// What a leaf has counted since this was last called, tin by tin; what tins had counted that are no more comes without a tin.
     pub fn take_counts(&mut self, leaf: Leaf, each: &mut impl FnMut(Option<u8>, Counters, Ways)) {
+        if !self.is_set_up(leaf) {
+            return;
+        }
         let state = &mut self.leaves[leaf.0 as usize];
         each(None, std::mem::take(&mut state.counters), Ways::default());
         for &at in state.tins.iter().filter(|&&at| at != NONE) {

@@ -1,0 +1,323 @@
+//! What a node has below it: which children want to send, in which order, and what it counts.
+//!
+//! ```text
+//!  green    a ─ b ─ c                 their guarantee is due, or that of somebody below them: first come, first served
+//!  yellow   0  1  2 …  63  0  1       64 buckets of virtual time, going round; the first one that has children is next
+//!              │     └ f
+//!              └ d ─ e
+//! ```
+//! Yellow is start-time fair queueing (Goyal, Vin, Cheng 1996): a child's tag grows by bytes / weight, and the least tag goes first. In buckets it
+//! is exact to a bucket at any moment, which is 1/16 of a full packet of the lightest child or less, and exact in the long run.
+
+use super::member::{GREEN, Member, YELLOW};
+use crate::shaper::{Rates, memory::Zeroed, sets::NONE};
+
+const BUCKETS: u32 = 64;
+/// The power of two of buckets that a packet as long as a power of two of a child with a weight of a power of two takes: all of them.
+const PACKET: u32 = 6;
+/// The most that a tag can lead the virtual time by: 2¹⁷ bytes at weight 1. What is beyond is from long ago: virtual time goes round.
+const LEAD: u64 = 1 << 49;
+
+/// The rate that a node sends at is that of an eighth of a second.
+const WINDOW: u32 = 3;
+
+fn per_second(bytes: u64, ticks: u64, hz: u64) -> u64 {
+    (u128::from(bytes) * 8 * u128::from(hz) / u128::from(ticks.max(1))).try_into().unwrap_or(u64::MAX)
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+/// A node's children and counters. All zeros: not set up.
+#[repr(C, align(64))]
+pub(super) struct Branch {
+    green: List,
+    /// A bit for each bucket that has children.
+    occupied: u64,
+    /// Virtual time: the greatest tag that was served.
+    time: u64,
+    /// A bucket is 2^`shift` of virtual time.
+    shift: u32,
+    /// Bytes of a full packet, as a power of two.
+    packet: u32,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) charged: u64,
+    pub(super) backlog: u64,
+    pub(super) backlog_bytes: u64,
+    /// The window of the rate that it sends at: begin, bytes; and the rate of the last one.
+    pub(super) since: u64,
+    pub(super) window: u64,
+    pub(super) rate: u64,
+    pub(super) rates: Rates,
+    pub(super) children: u32,
+    /// How many children have which logarithm of weight.
+    classes: [u32; 32],
+    buckets: [List; BUCKETS as usize],
+}
+
+// SAFETY: integers.
+unsafe impl Zeroed for Branch {}
+
+impl Branch {
+    /// Empties a branch that nobody is below.
+    pub(super) fn set_up(&mut self, mtu: u32, now: u64) {
+        self.green = List { head: NONE, tail: NONE };
+        self.occupied = 0;
+        self.packet = mtu.max(64).ilog2() + 1;
+        self.classes = [0; 32];
+        (self.packets, self.bytes, self.charged) = (0, 0, 0);
+        (self.backlog, self.backlog_bytes) = (0, 0);
+        (self.since, self.window, self.rate) = (now, 0, 0);
+        self.children = 0;
+        self.shift = self.width();
+    }
+
+    /// Whether somebody is listed, who may have nothing to send by now.
+    #[inline(always)]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.green.head != NONE || self.occupied != 0
+    }
+
+    #[inline(always)]
+    pub(super) fn has_green(&self) -> bool {
+        self.green.head != NONE
+    }
+
+    /// Whose turn it is.
+    #[inline(always)]
+    pub(super) fn head(&self) -> u32 {
+        if self.green.head != NONE {
+            self.green.head
+        } else if self.occupied != 0 {
+            self.buckets[self.first() as usize].head
+        } else {
+            NONE
+        }
+    }
+
+    #[inline]
+    pub(super) fn push_green(&mut self, members: &mut [Member], child: u32) {
+        let member = &mut members[child as usize];
+        member.flags |= GREEN;
+        member.next_green = NONE;
+        if self.green.head == NONE {
+            self.green.head = child;
+        } else {
+            members[self.green.tail as usize].next_green = child;
+        }
+        self.green.tail = child;
+    }
+
+    #[inline]
+    pub(super) fn pop_green(&mut self, members: &mut [Member]) {
+        let member = &mut members[self.green.head as usize];
+        member.flags &= !GREEN;
+        self.green.head = member.next_green;
+    }
+
+    /// Who was away does not come back before the others' virtual time.
+    #[inline]
+    pub(super) fn push_yellow(&mut self, members: &mut [Member], child: u32) {
+        let member = &mut members[child as usize];
+        member.flags |= YELLOW;
+        if member.tag.wrapping_sub(self.time) > LEAD {
+            member.tag = self.time;
+        }
+        self.put_yellow(members, child);
+    }
+
+    #[inline]
+    fn put_yellow(&mut self, members: &mut [Member], child: u32) {
+        let member = &mut members[child as usize];
+        member.next_yellow = NONE;
+        // Modulo what buckets can count, so that distances are right where virtual time goes round.
+        let now = self.time >> self.shift;
+        let distance = (member.tag >> self.shift).wrapping_sub(now) & (u64::MAX >> self.shift);
+        let bucket = ((now + distance.min(u64::from(BUCKETS) - 1)) % u64::from(BUCKETS)) as usize;
+        let list = &mut self.buckets[bucket];
+        if self.occupied & 1 << bucket == 0 {
+            self.occupied |= 1 << bucket;
+            list.head = child;
+        } else {
+            members[list.tail as usize].next_yellow = child;
+        }
+        list.tail = child;
+    }
+
+    /// Takes out the first of those that borrow.
+    #[inline]
+    pub(super) fn pop_yellow(&mut self, members: &mut [Member]) {
+        let bucket = self.first();
+        let list = &mut self.buckets[bucket as usize];
+        let member = &mut members[list.head as usize];
+        member.flags &= !YELLOW;
+        list.head = member.next_yellow;
+        if list.head == NONE {
+            self.occupied &= !(1 << bucket);
+        }
+    }
+
+    /// The first of those that borrow stands too early, for want of buckets: puts it where it belongs.
+    #[inline]
+    pub(super) fn settle_yellow(&mut self, members: &mut [Member], child: u32) -> bool {
+        let bucket = u64::from(self.first());
+        let mask = u64::MAX >> self.shift;
+        let now = self.time >> self.shift;
+        let stands = bucket.wrapping_sub(now) % u64::from(BUCKETS);
+        let belongs = (members[child as usize].tag >> self.shift).wrapping_sub(now) & mask;
+        if belongs <= stands || belongs > LEAD >> self.shift {
+            return true;
+        }
+        self.pop_yellow(members);
+        members[child as usize].flags |= YELLOW;
+        if stands != 0 {
+            // Nobody stands before this bucket any more.
+            self.time = (now.wrapping_add(stands) & mask) << self.shift;
+        }
+        self.put_yellow(members, child);
+        false
+    }
+
+    /// The first of those that borrow has sent so many bytes.
+    #[inline]
+    pub(super) fn serve_yellow(&mut self, members: &mut [Member], child: u32, bytes: u32) {
+        let member = &mut members[child as usize];
+        if member.tag.wrapping_sub(self.time) <= LEAD {
+            self.time = member.tag;
+        }
+        member.tag = member.tag.wrapping_add(u64::from(bytes) * u64::from(member.inverse_weight));
+    }
+
+    /// A packet from below leaves.
+    #[inline]
+    pub(super) fn sent(&mut self, length: u32, charged: u32, time: u64, hz: u64) {
+        self.packets += 1;
+        self.bytes += u64::from(length);
+        self.charged += u64::from(charged);
+        self.backlog -= 1;
+        self.backlog_bytes -= u64::from(length);
+        if time.saturating_sub(self.since) >= hz >> WINDOW {
+            self.rate = per_second(self.window, time - self.since, hz);
+            (self.since, self.window) = (time, 0);
+        }
+        self.window += u64::from(charged);
+    }
+
+    /// What it sends now.
+    pub(super) fn rate(&self, now: u64, hz: u64) -> u64 {
+        let elapsed = now.saturating_sub(self.since);
+        if elapsed >= hz >> WINDOW { per_second(self.window, elapsed, hz) } else { self.rate }
+    }
+
+    /// A child that comes from elsewhere: another node's virtual time means nothing here.
+    pub(super) fn welcome(&self, child: &mut Member) {
+        child.tag = self.time;
+    }
+
+    /// A child comes or goes; `by` is 1 or −1.
+    pub(super) fn count(&mut self, members: &mut [Member], class: u8, by: i32) {
+        let class = &mut self.classes[usize::from(class) % 32];
+        *class = class.wrapping_add_signed(by);
+        self.children = self.children.wrapping_add_signed(by);
+        let shift = self.width();
+        if shift == self.shift {
+            return;
+        }
+        // Everybody who is listed stands in buckets of the old width.
+        let mut chains = [NONE; BUCKETS as usize];
+        let first = self.first();
+        for (place, chain) in chains.iter_mut().enumerate() {
+            let bucket = (first + place as u32) % BUCKETS;
+            if self.occupied & 1 << bucket != 0 {
+                *chain = self.buckets[bucket as usize].head;
+            }
+        }
+        self.occupied = 0;
+        self.shift = shift;
+        for mut child in chains {
+            while child != NONE {
+                let next = members[child as usize].next_yellow;
+                self.push_yellow(members, child);
+                child = next;
+            }
+        }
+    }
+
+    /// Takes a child out of wherever it is listed. Looks for it: for a child that goes, not for packets.
+    pub(super) fn unlist(&mut self, members: &mut [Member], child: u32) {
+        if members[child as usize].is(GREEN) {
+            members[child as usize].flags &= !GREEN;
+            let green = &mut self.green;
+            let next = members[child as usize].next_green;
+            if green.head == child {
+                green.head = next;
+            } else {
+                let mut before = green.head;
+                while before != NONE && members[before as usize].next_green != child {
+                    before = members[before as usize].next_green;
+                }
+                if let Some(member) = members.get_mut(before as usize) {
+                    member.next_green = next;
+                }
+                if green.tail == child {
+                    green.tail = before;
+                }
+            }
+        }
+        if members[child as usize].is(YELLOW) {
+            members[child as usize].flags &= !YELLOW;
+            let next = members[child as usize].next_yellow;
+            for (bucket, list) in self.buckets.iter_mut().enumerate() {
+                if self.occupied & 1 << bucket == 0 {
+                    continue;
+                }
+                if list.head == child {
+                    list.head = next;
+                    if next == NONE {
+                        self.occupied &= !(1 << bucket);
+                    }
+                    return;
+                }
+                let mut before = list.head;
+                while before != NONE && members[before as usize].next_yellow != child {
+                    before = members[before as usize].next_yellow;
+                }
+                if let Some(member) = members.get_mut(before as usize) {
+                    member.next_yellow = next;
+                    if list.tail == child {
+                        list.tail = before;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// How many are listed as green and yellow, for tests.
+    pub(super) fn listed(&self, members: &[Member]) -> (Vec<u32>, Vec<u32>) {
+        let chain = |head: u32, next: fn(&Member) -> u32| {
+            let listed = |child: u32| (child != NONE).then_some(child);
+            std::iter::successors(listed(head), move |&child| listed(next(&members[child as usize])))
+        };
+        let buckets = (0..BUCKETS).filter(|bucket| self.occupied & 1 << bucket != 0);
+        let yellow =
+            buckets.flat_map(|bucket| chain(self.buckets[bucket as usize].head, |member| member.next_yellow));
+        (chain(self.green.head, |member| member.next_green).collect(), yellow.collect())
+    }
+
+    #[inline(always)]
+    fn first(&self) -> u32 {
+        let now = (self.time >> self.shift) as u32 % BUCKETS;
+        (now + self.occupied.rotate_right(now).trailing_zeros()) % BUCKETS
+    }
+
+    /// So wide that a full packet of the lightest child takes 16 to 64 buckets.
+    fn width(&self) -> u32 {
+        let lightest = self.classes.iter().position(|&children| children != 0).unwrap_or(0) as u32;
+        (self.packet + 32 - PACKET).saturating_sub(lightest).max(1)
+    }
+}

@@ -1,0 +1,453 @@
+//! The tree itself: who is listed where, whose turn it is, and what a packet costs whom. See the module's head.
+
+use super::{
+    branch::Branch,
+    member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, Member, Moment, TIMER, YELLOW},
+    meter::Meter,
+    overhead::Overhead,
+    wheel::{Event, Wheel},
+};
+use crate::{
+    fib::prefetch,
+    shaper::{Dropped, Leaf, Queues, memory::zeroed, sets::NONE},
+};
+
+/// How far guarantees may lag and be made up for: 1/100 s.
+const GUARANTEE_LAG: u64 = 100;
+/// How late a worker may come and still lose no rate: 1/1000 s. Beyond it, time is lost rather than made up for in a burst.
+const LATENESS: u64 = 1000;
+
+/// Members are numbered: nodes first, then leaves.
+pub(super) struct Tree {
+    pub(super) members: Box<[Member]>,
+    /// Of nodes.
+    pub(super) branches: Box<[Branch]>,
+    /// Of leaves.
+    pub(super) meters: Box<[Meter]>,
+    pub(super) wheel: Wheel,
+    pub(super) overheads: Vec<Overhead>,
+    changed: Changed,
+    pub(super) hz: u64,
+    guarantee_lag: u64,
+    lateness: u64,
+    /// The latest time that anybody has told.
+    pub(super) now: u64,
+    /// The time that has been played: at most `now`.
+    pub(super) time: u64,
+}
+
+/// Members that something has happened to, each once, in the order in which it did.
+struct Changed {
+    ring: Box<[u32]>,
+    head: usize,
+    length: usize,
+}
+
+/// A leaf that may send, and whether it is listed: picked from lists, all the way down from its root.
+pub(super) struct Turn {
+    pub(super) leaf: u32,
+    pub(super) listed: bool,
+    pub(super) time: u64,
+}
+
+impl Tree {
+    pub(super) fn new(nodes: usize, leaves: usize, hz: u64, overheads: &[Overhead]) -> Tree {
+        let members = nodes + leaves;
+        Tree {
+            members: zeroed(members),
+            branches: zeroed(nodes),
+            meters: zeroed(leaves),
+            wheel: Wheel::new(2 * members, hz),
+            overheads: overheads.to_vec(),
+            changed: Changed { ring: vec![0; members].into(), head: 0, length: 0 },
+            hz,
+            guarantee_lag: hz / GUARANTEE_LAG,
+            lateness: hz / LATENESS,
+            now: 0,
+            time: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn member_of(&self, leaf: Leaf) -> u32 {
+        self.branches.len() as u32 + leaf.0
+    }
+
+    #[inline(always)]
+    fn is_node(&self, member: u32) -> bool {
+        (member as usize) < self.branches.len()
+    }
+
+    #[inline(always)]
+    pub(super) fn leaf_of(&self, member: u32) -> Leaf {
+        Leaf(member - self.branches.len() as u32)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_shaped(&self, leaf: Leaf) -> bool {
+        self.members.get(self.branches.len() + leaf.0 as usize).is_some_and(|member| member.is(EXISTS))
+    }
+
+    /// Whether a member has something to send, or had lately.
+    #[inline(always)]
+    pub(super) fn is_wanted(&self, member: u32, queues: &Queues) -> bool {
+        match self.branches.get(member as usize) {
+            Some(branch) => branch.is_wanted(),
+            None => queues.is_backlogged(self.leaf_of(member)),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn change(&mut self, member: u32) {
+        let state = &mut self.members[member as usize];
+        if !state.is(CHANGED) {
+            state.flags |= CHANGED;
+            self.changed.push(member);
+        }
+    }
+
+    /// The next of the members that have changed.
+    pub(super) fn next_changed(&mut self) -> Option<u32> {
+        let member = self.changed.pop()?;
+        self.members[member as usize].flags &= !CHANGED;
+        Some(member)
+    }
+
+    /// Packets come to a leaf, or go without having been sent: told to all above.
+    #[inline]
+    pub(super) fn stock(&mut self, leaf: u32, packets: u64, bytes: u64, comes: bool) {
+        self.change(leaf);
+        self.stock_above(leaf, packets, bytes, comes);
+    }
+
+    #[inline]
+    pub(super) fn stock_above(&mut self, member: u32, packets: u64, bytes: u64, comes: bool) {
+        let mut member = self.members[member as usize].parent;
+        while let Some(branch) = self.branches.get_mut(member as usize) {
+            if comes {
+                branch.backlog += packets;
+                branch.backlog_bytes += bytes;
+            } else {
+                branch.backlog -= packets;
+                branch.backlog_bytes -= bytes;
+            }
+            self.change(member);
+            member = self.members[member as usize].parent;
+        }
+    }
+
+    #[inline]
+    pub(super) fn lost(&mut self, dropped: &Dropped) {
+        self.stock(self.member_of(dropped.leaf), 1, u64::from(dropped.length), false);
+    }
+
+    /// The leaf has packets, and had none.
+    #[inline]
+    pub(super) fn begin(&mut self, leaf: u32, now: u64) {
+        let member = &mut self.members[leaf as usize];
+        if member.ceil().ticks < now {
+            // It does not send before its packet is there.
+            member.set_ceil(Moment::at(now));
+        }
+        if !member.is(TIMER | GREEN | YELLOW) {
+            self.arm(leaf, 0);
+        }
+    }
+
+    /// There will be an event when the ceiling lets the member send, and not before `least`.
+    #[inline]
+    fn arm(&mut self, member: u32, least: u64) {
+        let state = &mut self.members[member as usize];
+        if !state.is(TIMER) {
+            state.flags |= TIMER;
+            let due = state.ceil().ticks.max(least);
+            self.wheel.arm(due, member << 1);
+        }
+    }
+
+    /// Lists a member that has something to send at its parent, or sees to it that this is done in time. True: it is listed.
+    ///
+    /// Listed is who may send by the time that its parent may: a child that is faster needs no event of its own.
+    #[inline]
+    fn place(&mut self, member: u32, time: u64) -> bool {
+        let state = &self.members[member as usize];
+        let parent = state.parent;
+        let then = self.members[parent as usize].ceil().ticks.max(time);
+        if state.ceil().ticks > then {
+            self.arm(member, 0);
+            return false;
+        }
+        let below_green = self.branches.get(member as usize).is_some_and(Branch::has_green);
+        let branch = &mut self.branches[parent as usize];
+        if below_green || state.is_due(then) {
+            if !state.is(GREEN) {
+                branch.push_green(&mut self.members, member);
+            }
+            return true;
+        }
+        if !state.is(YELLOW) {
+            branch.push_yellow(&mut self.members, member);
+        }
+        let state = &mut self.members[member as usize];
+        if state.rate_cost != 0 && !state.is(GUARANTEE_TIMER) {
+            state.flags |= GUARANTEE_TIMER;
+            let due = state.rate().ticks;
+            self.wheel.arm(due, member << 1 | 1);
+        }
+        true
+    }
+
+    /// Lists a member and, as far as they must know, all above. `Some`: the root, which may send at once.
+    #[inline]
+    fn list(&mut self, mut member: u32, time: u64) -> Option<u32> {
+        loop {
+            if self.members[member as usize].is_root() {
+                if self.members[member as usize].is(TIMER) {
+                    return None;
+                }
+                if self.members[member as usize].ceil().ticks <= time {
+                    return Some(member);
+                }
+                self.arm(member, 0);
+                return None;
+            }
+            let before = self.members[member as usize].flags & (GREEN | YELLOW);
+            if !self.place(member, time) {
+                return None;
+            }
+            let state = &self.members[member as usize];
+            if before != 0 && state.flags & (GREEN | YELLOW) == before {
+                // It was listed like this: those above know.
+                return None;
+            }
+            member = state.parent;
+        }
+    }
+
+    /// The same for whoever is not in the midst of sending.
+    pub(super) fn wake(&mut self, member: u32, time: u64) {
+        if let Some(root) = self.list(member, time) {
+            self.arm(root, time);
+        }
+    }
+
+    /// An event has come. `Some`: who sends.
+    #[inline]
+    pub(super) fn happen(&mut self, event: Event, floor: u64, queues: &Queues) -> Option<Turn> {
+        // Played in the order of time, so that it does not matter how late this is called; but time does not go back.
+        let time = event.due.max(floor).max(self.time);
+        self.time = time;
+        let member = event.what >> 1;
+        let state = &mut self.members[member as usize];
+        if event.what & 1 != 0 {
+            state.flags &= !GUARANTEE_TIMER;
+            if !state.is(EXISTS) || !state.is(YELLOW) || state.is(GREEN) || state.rate_cost == 0 {
+                return None;
+            }
+            // Listed anew: as green, or to wait on if its guarantee is not due after all.
+            let root = self.list(member, time)?;
+            return self.pick(root, time, queues);
+        }
+        state.flags &= !TIMER;
+        if !state.is(EXISTS) {
+            return None;
+        }
+        let is_root = state.is_root();
+        if state.ceil().ticks > time {
+            if self.is_wanted(member, queues) {
+                self.arm(member, 0);
+            }
+            return None;
+        }
+        if !self.is_wanted(member, queues) {
+            return None;
+        }
+        if is_root {
+            return self.pick(member, time, queues);
+        }
+        if !self.is_node(member) && self.is_free_above(member, time) {
+            return Some(Turn { leaf: member, listed: false, time });
+        }
+        let root = self.list(member, time)?;
+        self.pick(root, time, queues)
+    }
+
+    /// Nobody above waits or has to: the usual case of a customer who is held by their own plan alone.
+    #[inline]
+    fn is_free_above(&self, member: u32, time: u64) -> bool {
+        let mut above = self.members[member as usize].parent;
+        while let Some(branch) = self.branches.get(above as usize) {
+            let state = &self.members[above as usize];
+            if branch.is_wanted() || state.ceil().ticks > time {
+                return false;
+            }
+            above = state.parent;
+        }
+        true
+    }
+
+    /// Whose turn it is below a root that may send. Who is listed and can't send is taken out on the way.
+    fn pick(&mut self, root: u32, time: u64, queues: &Queues) -> Option<Turn> {
+        let mut node = root;
+        loop {
+            let child = self.branches[node as usize].head();
+            if child == NONE {
+                debug_assert_eq!(node, root, "who is picked has somebody listed");
+                return None;
+            }
+            let green = self.branches[node as usize].has_green();
+            let state = &self.members[child as usize];
+            let blocked = state.ceil().ticks > time;
+            if blocked || !self.is_wanted(child, queues) {
+                self.take_head(node);
+                if blocked && self.is_wanted(child, queues) {
+                    self.arm(child, 0);
+                }
+                // From the top: those above may be less urgent without it, or have nobody left.
+                node = root;
+                continue;
+            }
+            let below_green = self.branches.get(child as usize).is_some_and(Branch::has_green);
+            if green && !below_green && !state.is_due(time) {
+                self.take_head(node);
+                self.place(child, time);
+                node = root;
+                continue;
+            }
+            if !green && !self.branches[node as usize].settle_yellow(&mut self.members, child) {
+                continue;
+            }
+            if !self.is_node(child) {
+                return Some(Turn { leaf: child, listed: true, time });
+            }
+            node = child;
+        }
+    }
+
+    #[inline]
+    fn take_head(&mut self, node: u32) {
+        let branch = &mut self.branches[node as usize];
+        if branch.has_green() {
+            branch.pop_green(&mut self.members);
+        } else {
+            branch.pop_yellow(&mut self.members);
+        }
+    }
+
+    /// A turn came to nothing.
+    #[cold]
+    pub(super) fn pass(&mut self, turn: &Turn) {
+        let mut above = turn.leaf;
+        while !self.members[above as usize].is_root() {
+            above = self.members[above as usize].parent;
+        }
+        if self.branches[above as usize].is_wanted() {
+            self.arm(above, turn.time);
+        }
+    }
+
+    /// A packet of `length` bytes leaves: charges all above, and lists whoever has more. Returns a rate that the leaf's queue is to know.
+    #[inline]
+    pub(super) fn charge(&mut self, turn: &Turn, length: u32, stays: bool) -> Option<u64> {
+        let &Turn { leaf, listed, time } = turn;
+        let charged = self.overheads[0].of(length);
+        let own = self.overheads[usize::from(self.members[leaf as usize].overhead)].of(length);
+        // When it leaves, to a fraction, and whose guarantee it uses: its own or that of the nearest above whose is due.
+        let mut moment = Moment::at(time);
+        let mut lender = NONE;
+        let mut member = leaf;
+        while let Some(state) = self.members.get(member as usize) {
+            moment = moment.max(state.ceil());
+            if lender == NONE && state.is_due(time) {
+                lender = member;
+            }
+            member = state.parent;
+        }
+        let lags = time.saturating_sub(self.guarantee_lag);
+        let mut member = leaf;
+        let mut lent = false;
+        while let Some(state) = self.members.get_mut(member as usize) {
+            let bytes = if member == leaf { own } else { charged };
+            state.set_ceil(moment.after(bytes, state.ceil_cost));
+            lent |= member == lender;
+            if lent && state.rate_cost != 0 {
+                let from = state.rate().max(Moment::at(lags));
+                state.set_rate(from.after(bytes, state.rate_cost));
+            }
+            let parent = state.parent;
+            if let Some(branch) = self.branches.get_mut(member as usize) {
+                branch.sent(length, charged, time, self.hz);
+            }
+            self.change(member);
+            member = parent;
+        }
+        self.settle(leaf, listed, stays, charged, time);
+        let at = leaf as usize - self.branches.len();
+        self.meters[at].sent(moment.ticks, own, listed, stays, self.hz)
+    }
+
+    /// After a packet: takes those who were picked out of their lists, and lists whoever has more.
+    #[inline]
+    fn settle(&mut self, leaf: u32, listed: bool, stays: bool, bytes: u32, time: u64) {
+        let mut member = leaf;
+        let mut wants = stays;
+        loop {
+            let parent = self.members[member as usize].parent;
+            let Some(branch) = self.branches.get_mut(parent as usize) else {
+                if wants {
+                    self.arm(member, 0);
+                }
+                return;
+            };
+            if listed {
+                if branch.has_green() {
+                    branch.pop_green(&mut self.members);
+                } else {
+                    branch.pop_yellow(&mut self.members);
+                    branch.serve_yellow(&mut self.members, member, bytes);
+                }
+            }
+            if wants {
+                self.place(member, time);
+            }
+            wants = self.branches[parent as usize].is_wanted();
+            if !listed && !wants {
+                return;
+            }
+            member = parent;
+        }
+    }
+
+    /// Asks for the lines of a member that an event is about.
+    #[inline(always)]
+    pub(super) fn prefetch(members: &[Member], what: u32) {
+        if let Some(member) = members.get((what >> 1) as usize) {
+            prefetch(member);
+        }
+    }
+
+    /// How far back in time a call at `now` begins.
+    pub(super) fn floor(&self, now: u64) -> u64 {
+        now.saturating_sub(self.lateness)
+    }
+}
+
+impl Changed {
+    #[inline]
+    fn push(&mut self, member: u32) {
+        let at = self.head + self.length;
+        let at = if at >= self.ring.len() { at - self.ring.len() } else { at };
+        self.ring[at] = member;
+        self.length += 1;
+    }
+
+    fn pop(&mut self) -> Option<u32> {
+        if self.length == 0 {
+            return None;
+        }
+        let member = self.ring[self.head];
+        self.head = if self.head + 1 == self.ring.len() { 0 } else { self.head + 1 };
+        self.length -= 1;
+        Some(member)
+    }
+}

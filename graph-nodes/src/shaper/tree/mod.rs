@@ -1,0 +1,290 @@
+//! Which leaf sends next: rates of all leaves and nodes, guarantees, borrowing, shares; and the queues below it, in one type, [`Shaper`].
+//!
+//! ```text
+//!   enqueue ─▶ Queues ─▶ the leaf has something ─▶ event
+//!                                                    ▼
+//!     wheel ─▶ front ─▶ event: a member may send ─┬─ nobody above waits ────────────────────▶ Queues ─▶ sent
+//!       ▲                                         └─ listed at its parent ─▶ its turn comes ─▶    │
+//!       └─────────────────────── clocks of the leaf and all above move on ◀───────────────────────┘
+//! ```
+//! * **Clocks.** Every leaf and node has two: when its ceiling lets the next packet go, and when its guarantee is due. A packet leaves at its nominal
+//!   time, the latest of the ceilings on its way to the root (or when it came, if that is later), and all of them move on from there. So nobody is
+//!   ever more than one packet above their ceiling, over any interval, and there is nothing to burst with afterwards.
+//! * **Time is played**, event after event in exact order, up to the time of the call: that a worker comes late does not change what is sent, only when.
+//! * **Whose turn.** From the root down. A child is *green* while its guarantee is due, or that of anybody below it; greens go first, in the order in which
+//!   they came. The others, *yellow*, borrow: by weight. A packet that uses a guarantee moves the clock of whose it is, and of all above: the nearest on the way to the root
+//!   whose guarantee is due.
+//! * **Ceilings always hold**, also against guarantees that are together more than their parent has.
+//! * **The short way.** A leaf that may send while nobody is listed above it is not listed either: the usual case.
+//!
+//! The read order: `member`, `branch`, `wheel`, `core`, `apply`.
+
+mod apply;
+mod audit;
+mod branch;
+mod core;
+mod member;
+mod meter;
+mod overhead;
+mod wheel;
+
+pub use apply::Misfit;
+pub use overhead::{Framing, Overhead, OverheadError};
+
+use self::core::Tree;
+use super::{
+    Arrival, Counters, Departure, Discipline, Dropped, Lead, Leaf, LeafView, Operation, Queues, Rates,
+    Settings, TinView, Totals, TreeNode, Ways, sets::NONE,
+};
+
+/// Steps in which lines are asked for ahead, and so many events between them.
+const AHEAD: usize = 6;
+
+/// The shaper of one worker: the tree and the queues.
+pub struct Shaper {
+    tree: Tree,
+    queues: Queues,
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// As they were set.
+    pub rates: Rates,
+    /// Packets that have left from below it.
+    pub packets: u64,
+    /// Their bytes, Ethernet headers included.
+    pub bytes: u64,
+    /// Their bytes on the link, with overhead.
+    pub charged: u64,
+    /// Packets that wait below it.
+    pub backlog: u64,
+    /// Their bytes.
+    pub backlog_bytes: u64,
+    /// Bits a second that leave from below it now, with overhead: over an eighth of a second or more.
+    pub rate: u64,
+}
+
+/// Somebody whom something has happened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// A leaf, which may be gone.
+    Leaf(Leaf),
+    /// A node, which may be gone.
+    Node(TreeNode),
+}
+
+impl Shaper {
+    /// Takes all memory; leaves and nodes begin with [`Shaper::apply`]. The first overhead is what nodes charge; without any, packets count as they are.
+    ///
+    /// # Panics
+    /// With no discipline, more than 256 of them or of overheads, or sizes that don't fit.
+    pub fn new(settings: Settings, disciplines: &[Discipline], overheads: &[Overhead]) -> Shaper {
+        assert!(overheads.len() <= 256 && settings.nodes <= 1 << 29, "too large");
+        let overheads = if overheads.is_empty() { &[Overhead::RAW] } else { overheads };
+        Shaper {
+            tree: Tree::new(settings.nodes, settings.leaves, settings.hz, overheads),
+            queues: Queues::new(settings, disciplines),
+        }
+    }
+
+    /// Carries out a change. Leaves and nodes that stay keep queues, clocks and counters; `dropped` gets the packets of a leaf that goes.
+    ///
+    /// # Errors
+    /// The operation makes no sense; nothing was changed.
+    pub fn apply(
+        &mut self,
+        operation: &Operation,
+        now: u64,
+        dropped: &mut impl FnMut(Dropped),
+    ) -> Result<(), Misfit> {
+        self.tree.apply(&mut self.queues, operation, now, dropped)
+    }
+
+    /// Whether the leaf is set up.
+    #[inline]
+    pub fn is_shaped(&self, leaf: Leaf) -> bool {
+        self.tree.is_shaped(leaf)
+    }
+
+    /// Queues a packet; what must go is handed to `dropped`, which may be this packet or another one, of any leaf. A leaf that is not set up refuses it.
+    #[inline]
+    pub fn enqueue(
+        &mut self,
+        leaf: Leaf,
+        arrival: &Arrival,
+        lead: Lead,
+        now: u64,
+        dropped: &mut impl FnMut(Dropped),
+    ) {
+        let Shaper { tree, queues } = self;
+        tree.now = tree.now.max(now);
+        if !tree.is_shaped(leaf) {
+            queues.enqueue(leaf, arrival, lead, now, dropped);
+            return;
+        }
+        let member = tree.member_of(leaf);
+        tree.stock(member, 1, arrival.length.into(), true);
+        let begins = queues.enqueue(leaf, arrival, lead, now, &mut |gone: Dropped| {
+            tree.lost(&gone);
+            dropped(gone);
+        });
+        if begins {
+            tree.begin(member, now);
+        }
+    }
+
+    /// Sends what is due by `now`, at most `budget` packets. Returns when to call again: at or before `now` if the budget ran out, never if nothing waits.
+    pub fn release(
+        &mut self,
+        now: u64,
+        budget: usize,
+        sent: &mut impl FnMut(Leaf, Departure),
+        dropped: &mut impl FnMut(Dropped),
+    ) -> Option<u64> {
+        let Shaper { tree, queues } = self;
+        tree.now = tree.now.max(now);
+        let floor = tree.floor(now);
+        let mut left = budget;
+        while left > 0 {
+            let Some(event) = tree.next_event(now, queues) else { break };
+            let Some(turn) = tree.happen(event, floor, queues) else { continue };
+            let leaf = tree.leaf_of(turn.leaf);
+            let departure = queues.dequeue(leaf, now, &mut |gone: Dropped| {
+                tree.lost(&gone);
+                dropped(gone);
+            });
+            let Some(departure) = departure else {
+                tree.pass(&turn);
+                continue;
+            };
+            left -= 1;
+            if let Some(rate) = tree.charge(&turn, departure.length, queues.is_backlogged(leaf)) {
+                queues.rate(leaf, rate);
+            }
+            sent(leaf, departure);
+        }
+        tree.wheel.next()
+    }
+
+    /// Packets that wait.
+    pub fn backlog(&self) -> usize {
+        self.queues.backlog()
+    }
+
+    /// What has been counted since the start.
+    pub fn totals(&self) -> Totals {
+        self.queues.totals()
+    }
+
+    /// A leaf's backlog and counters.
+    pub fn leaf(&self, leaf: Leaf) -> LeafView {
+        self.queues.leaf(leaf)
+    }
+
+    /// A leaf's tin, if it is in use.
+    pub fn tin(&self, leaf: Leaf, which: u8) -> Option<TinView> {
+        self.queues.tin(leaf, which)
+    }
+
+    /// What a leaf has counted since this was last called: see [`Queues::take_counts`].
+    pub fn take_counts(&mut self, leaf: Leaf, each: &mut impl FnMut(Option<u8>, Counters, Ways)) {
+        self.queues.take_counts(leaf, each);
+    }
+
+    /// A node, if it is set up.
+    pub fn node(&self, node: TreeNode) -> Option<NodeView> {
+        self.tree.node_view(node)
+    }
+
+    /// Bits a second that a leaf gets now, with overhead: its ceiling while nobody above holds it back, otherwise what it was served at while it had packets. 0: it is not set up.
+    pub fn rate(&self, leaf: Leaf) -> u64 {
+        if self.is_shaped(leaf) { self.tree.meters[leaf.0 as usize].told } else { 0 }
+    }
+
+    /// Names at most `most` leaves and nodes that something has happened to since they were last named, each once, the longest waiting first.
+    pub fn swept(&mut self, most: usize, each: &mut impl FnMut(Changed)) {
+        for _ in 0..most {
+            let Some(member) = self.tree.next_changed() else { break };
+            let nodes = self.tree.branches.len() as u32;
+            each(match member.checked_sub(nodes) {
+                Some(leaf) => Changed::Leaf(Leaf(leaf)),
+                None => Changed::Node(TreeNode(member)),
+            });
+        }
+    }
+}
+
+/// Lines to ask for ahead of [`Shaper::enqueue`], in the order in which each needs the one before it.
+impl Shaper {
+    /// The leaf, and the line in which its flow is looked up.
+    #[inline(always)]
+    pub fn prefetch(&self, leaf: Leaf, arrival: &Arrival) {
+        self.tree.prefetch_leaf(leaf);
+        self.queues.prefetch(leaf, arrival);
+    }
+
+    /// Then: the tin, and the flow. The answer is for [`Shaper::enqueue`].
+    #[inline(always)]
+    pub fn prefetch_queue(&self, leaf: Leaf, arrival: &Arrival) -> Lead {
+        self.queues.prefetch_queue(leaf, arrival)
+    }
+
+    /// Then: the last packet of the flow that [`Shaper::prefetch_queue`] has returned.
+    #[inline(always)]
+    pub fn prefetch_tail(&self, lead: Lead) {
+        self.queues.prefetch_tail(lead);
+    }
+}
+
+impl Tree {
+    /// The next event that is due by `now`; asks for the lines of those behind it.
+    #[inline]
+    fn next_event(&mut self, now: u64, queues: &Queues) -> Option<wheel::Event> {
+        let nodes = self.branches.len() as u32;
+        let members = &self.members;
+        let event = self.wheel.pop(now, &mut |what| {
+            Tree::prefetch(members, what);
+            if let Some(leaf) = (what >> 1).checked_sub(nodes) {
+                queues.prefetch_leaf(Leaf(leaf));
+            }
+        })?;
+        if let Some(event) = self.wheel.peek(3 * AHEAD)
+            && let Some(leaf) = (event.what >> 1).checked_sub(nodes)
+        {
+            event.note = queues.prefetch_tin(Leaf(leaf)).0;
+        }
+        if let Some(event) = self.wheel.peek(2 * AHEAD)
+            && event.note != NONE
+        {
+            event.note = queues.prefetch_flow(Lead(event.note)).0;
+        }
+        if let Some(event) = self.wheel.peek(AHEAD)
+            && event.note != NONE
+        {
+            queues.prefetch_packet(Lead(event.note));
+        }
+        Some(event)
+    }
+
+    #[inline(always)]
+    fn prefetch_leaf(&self, leaf: Leaf) {
+        Tree::prefetch(&self.members, self.member_of(leaf) << 1);
+    }
+
+    fn node_view(&self, node: TreeNode) -> Option<NodeView> {
+        let branch = self.branches.get(node.0 as usize)?;
+        if !self.members[node.0 as usize].is(member::EXISTS) {
+            return None;
+        }
+        Some(NodeView {
+            rates: branch.rates,
+            packets: branch.packets,
+            bytes: branch.bytes,
+            charged: branch.charged,
+            backlog: branch.backlog,
+            backlog_bytes: branch.backlog_bytes,
+            rate: branch.rate(self.now, self.hz),
+        })
+    }
+}

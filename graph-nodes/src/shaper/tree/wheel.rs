@@ -1,0 +1,414 @@
+//! When to look at whom: a hierarchical timing wheel, and in front of it the next few events in exact order.
+//!
+//! ```text
+//!  level 2   1024 slots of 2^20 ┐
+//!  level 1   1024 slots of 2^10 ├▶ slots of about a microsecond ─▶ front: what is due next, sorted
+//!  level 0   1024 slots of 1    ┘
+//! ```
+//! Slots are lists of chunks with seven events each, so that filling and emptying them goes through memory in order, and whom an event is
+//! about is known long before their line is needed. An event is never taken out: when it comes, whoever gets it looks at what is true by
+//! then. So there is at most one of each kind for each member of the tree, which is what the memory is for.
+
+use crate::shaper::{memory::zeroed, sets::NONE};
+
+const BITS: u32 = 10;
+const SLOTS: u64 = 1 << BITS;
+const LEVELS: usize = 3;
+/// Events of a chunk: a cache line.
+const EVENTS: usize = 7;
+/// Room of the front. Events beyond it stay in their slot, and may then be in disorder by a slot.
+const FRONT: usize = 512;
+/// The front begins here when it is empty, so that what comes before its first event moves nobody.
+const MARGIN: usize = 64;
+/// Events that the front is filled up to, as far as they are due: as many as lines are asked for ahead of, and some.
+const AHEAD: usize = 48;
+
+/// Somebody is to be looked at.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Event {
+    /// Ticks.
+    pub(super) due: u64,
+    /// Who, and why: the caller's number.
+    pub(super) what: u32,
+    /// The caller's note about lines that it has asked for.
+    pub(super) note: u32,
+}
+
+#[repr(C, align(64))]
+struct Chunk {
+    next: u32,
+    used: u32,
+    /// The lower half of when it is due (the slot says the rest), and the caller's number.
+    events: [(u32, u32); EVENTS],
+}
+
+// SAFETY: integers.
+unsafe impl crate::shaper::memory::Zeroed for Chunk {}
+
+struct Level {
+    heads: Box<[u32]>,
+    /// A bit for each slot that has events.
+    occupied: [u64; (SLOTS / 64) as usize],
+    /// A bit for each word of them that isn't 0.
+    words: u16,
+}
+
+impl Level {
+    fn new() -> Level {
+        Level { heads: vec![NONE; SLOTS as usize].into(), occupied: [0; (SLOTS / 64) as usize], words: 0 }
+    }
+
+    /// How far behind `from` the first slot with events is, going round.
+    #[inline]
+    fn ahead(&self, from: u64) -> Option<u64> {
+        if self.words == 0 {
+            return None;
+        }
+        let from = (from % SLOTS) as usize;
+        let (word, bit) = (from / 64, from % 64);
+        let here = self.occupied[word] >> bit;
+        if here != 0 {
+            return Some(u64::from(here.trailing_zeros()));
+        }
+        // The words behind this one, and at last this one's lower bits.
+        let behind = self.words.rotate_right(word as u32 + 1).trailing_zeros() as usize;
+        let at = (word + 1 + behind) % self.occupied.len();
+        let slot = at * 64 + self.occupied[at].trailing_zeros() as usize;
+        Some((slot as u64).wrapping_sub(from as u64) % SLOTS)
+    }
+
+    fn clear(&mut self, slot: usize) {
+        self.heads[slot] = NONE;
+        self.occupied[slot / 64] &= !(1 << (slot % 64));
+        if self.occupied[slot / 64] == 0 {
+            self.words &= !(1 << (slot / 64));
+        }
+    }
+}
+
+/// All events of a worker.
+pub(super) struct Wheel {
+    /// A slot of level 0 is 2^`shift` ticks.
+    shift: u32,
+    /// The slot of level 0, counted from tick 0, before which nobody stands in the wheel: they are in the front, or past.
+    at: u64,
+    levels: [Level; LEVELS],
+    chunks: Box<[Chunk]>,
+    free: u32,
+    /// Chunks from here on have never been used.
+    fresh: u32,
+    front: Box<[Event]>,
+    head: usize,
+    tail: usize,
+}
+
+impl Wheel {
+    /// For so many events at a time.
+    pub(super) fn new(events: usize, hz: u64) -> Wheel {
+        Wheel {
+            // 0.5 to 1 µs. Not above 12, lest a slot of level 2 be more than 2³² ticks.
+            shift: (hz / 1_000_000).max(1).ilog2().min(12),
+            at: 0,
+            levels: std::array::from_fn(|_| Level::new()),
+            // Every slot may have one chunk that isn't full.
+            chunks: zeroed(events / EVENTS + LEVELS * SLOTS as usize + 1),
+            free: NONE,
+            fresh: 0,
+            front: vec![Event::default(); FRONT].into(),
+            head: MARGIN,
+            tail: MARGIN,
+        }
+    }
+
+    /// Something is to happen at `due`, or as soon as possible if that is past.
+    #[inline]
+    pub(super) fn arm(&mut self, due: u64, what: u32) {
+        let slot = due >> self.shift;
+        if slot < self.at {
+            if self.tail - self.head < FRONT - 1 {
+                self.insert(due, what);
+            } else {
+                self.put(0, self.at, self.at << self.shift, what);
+            }
+        } else if slot - self.at < SLOTS {
+            self.put(0, slot, due, what);
+        } else if (slot >> BITS) - (self.at >> BITS) < SLOTS {
+            self.put(1, slot >> BITS, due, what);
+        } else {
+            let last = (self.at >> (2 * BITS)) + SLOTS - 1;
+            let slot = slot >> (2 * BITS);
+            let due = if slot > last { last << (2 * BITS + self.shift) } else { due };
+            self.put(2, slot.min(last), due, what);
+        }
+    }
+
+    /// The next event that is due by `now`. `each` is told whom those that come into the front are about.
+    #[inline]
+    pub(super) fn pop(&mut self, now: u64, each: &mut impl FnMut(u32)) -> Option<Event> {
+        if self.tail - self.head < AHEAD / 2 {
+            self.fill(now, each);
+        }
+        if self.head == self.tail || self.front[self.head].due > now {
+            return None;
+        }
+        let event = self.front[self.head];
+        self.head += 1;
+        if self.head == self.tail {
+            (self.head, self.tail) = (MARGIN, MARGIN);
+        }
+        Some(event)
+    }
+
+    /// The event that is so many places behind the next one.
+    #[inline(always)]
+    pub(super) fn peek(&mut self, ahead: usize) -> Option<&mut Event> {
+        let at = self.head + ahead;
+        if at < self.tail { self.front.get_mut(at) } else { None }
+    }
+
+    /// When to call again: exact if it is within a thousand slots, and not too late otherwise.
+    pub(super) fn next(&self) -> Option<u64> {
+        if self.head != self.tail {
+            return Some(self.front[self.head].due);
+        }
+        let near = self.levels[0].ahead(self.at).map(|ahead| {
+            let slot = self.at + ahead;
+            let mut least = u64::MAX;
+            let mut chunk = self.levels[0].heads[(slot % SLOTS) as usize];
+            while let Some(at) = self.chunks.get(chunk as usize) {
+                for &(low, _) in &at.events[..at.used as usize] {
+                    least = least.min(self.whole(0, slot, low));
+                }
+                chunk = at.next;
+            }
+            least
+        });
+        let far = self.cascades().map(|(slot, _)| slot << self.shift);
+        match (near, far) {
+            (Some(near), Some(far)) => Some(near.min(far)),
+            (near, far) => near.or(far),
+        }
+    }
+
+    /// The first slot of level 0 with which one of a higher level begins that has events, and that level.
+    #[inline]
+    fn cascades(&self) -> Option<(u64, usize)> {
+        let mut first = None;
+        for level in (1..LEVELS).rev() {
+            let bits = BITS * level as u32;
+            let Some(ahead) = self.levels[level].ahead(self.at >> bits) else { continue };
+            let slot = ((self.at >> bits) + ahead) << bits;
+            if first.is_none_or(|(found, _)| slot < found) {
+                first = Some((slot, level));
+            }
+        }
+        first
+    }
+
+    /// Brings events that are due by `now` into the front.
+    fn fill(&mut self, now: u64, each: &mut impl FnMut(u32)) {
+        let end = (now >> self.shift) + 1;
+        while self.tail - self.head < AHEAD && self.at < end {
+            let near = self.levels[0].ahead(self.at).map(|ahead| self.at + ahead);
+            if let Some((slot, level)) = self.cascades()
+                && slot < end
+                && near.is_none_or(|near| slot <= near)
+            {
+                self.at = self.at.max(slot);
+                self.cascade(level);
+                continue;
+            }
+            match near.filter(|&near| near < end) {
+                Some(slot) => self.drain(slot, each),
+                None => self.at = end,
+            }
+        }
+    }
+
+    /// Moves the events of a higher level's slot, which begins now, down.
+    fn cascade(&mut self, level: usize) {
+        let slot = self.at >> (BITS * level as u32);
+        let index = (slot % SLOTS) as usize;
+        let mut chunk = self.levels[level].heads[index];
+        self.levels[level].clear(index);
+        while chunk != NONE {
+            let Chunk { next, used, events } = self.chunks[chunk as usize];
+            self.release(chunk);
+            for &(low, what) in &events[..used as usize] {
+                self.arm(self.whole(level, slot, low), what);
+            }
+            chunk = next;
+        }
+    }
+
+    /// Moves a slot's events into the front, in order.
+    fn drain(&mut self, slot: u64, each: &mut impl FnMut(u32)) {
+        if self.head > MARGIN {
+            self.front.copy_within(self.head..self.tail, MARGIN);
+            (self.head, self.tail) = (MARGIN, MARGIN + self.tail - self.head);
+        }
+        self.at = slot + 1;
+        let first = self.tail;
+        let index = (slot % SLOTS) as usize;
+        let mut chunk = self.levels[0].heads[index];
+        while chunk != NONE && self.tail + EVENTS + MARGIN < FRONT {
+            let Chunk { next, used, events } = self.chunks[chunk as usize];
+            for &(low, what) in &events[..used as usize] {
+                self.front[self.tail] = Event { due: self.whole(0, slot, low), what, note: NONE };
+                self.tail += 1;
+                each(what);
+            }
+            self.release(chunk);
+            chunk = next;
+        }
+        if chunk == NONE {
+            self.levels[0].clear(index);
+        } else {
+            // No room: the rest later.
+            self.levels[0].heads[index] = chunk;
+            self.at = slot;
+        }
+        self.front[first..self.tail].sort_unstable_by_key(|event| event.due);
+    }
+
+    /// Puts an event into the front, behind those that are due at the same time; whichever side is shorter moves.
+    fn insert(&mut self, due: u64, what: u32) {
+        let event = Event { due, what, note: NONE };
+        let at = self.head + self.front[self.head..self.tail].partition_point(|other| other.due <= due);
+        if self.tail == FRONT || self.head > 0 && at - self.head <= self.tail - at {
+            self.front.copy_within(self.head..at, self.head - 1);
+            self.head -= 1;
+            self.front[at - 1] = event;
+        } else {
+            self.front.copy_within(at..self.tail, at + 1);
+            self.tail += 1;
+            self.front[at] = event;
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, level: usize, slot: u64, due: u64, what: u32) {
+        let index = (slot % SLOTS) as usize;
+        let level = &mut self.levels[level];
+        let head = level.heads[index];
+        if let Some(chunk) = self.chunks.get_mut(head as usize)
+            && let Some(event) = chunk.events.get_mut(chunk.used as usize)
+        {
+            *event = (due as u32, what);
+            chunk.used += 1;
+            return;
+        }
+        let number = if self.free == NONE { self.fresh } else { self.free };
+        // There is one: see `new`.
+        let chunk = &mut self.chunks[number as usize];
+        if self.free == NONE {
+            self.fresh += 1;
+        } else {
+            self.free = chunk.next;
+        }
+        (chunk.next, chunk.used) = (head, 1);
+        chunk.events[0] = (due as u32, what);
+        level.heads[index] = number;
+        level.occupied[index / 64] |= 1 << (index % 64);
+        level.words |= 1 << (index / 64);
+    }
+
+    #[inline]
+    fn release(&mut self, chunk: u32) {
+        self.chunks[chunk as usize].next = self.free;
+        self.free = chunk;
+    }
+
+    /// When an event of a slot is due: the slot says what the event's lower half leaves out.
+    #[inline]
+    fn whole(&self, level: usize, slot: u64, low: u32) -> u64 {
+        let start = slot << (self.shift + BITS * level as u32);
+        start + u64::from(low.wrapping_sub(start as u32))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pops at `next` until nothing is left.
+    fn drained(wheel: &mut Wheel) -> Vec<(u64, u32)> {
+        let mut events = Vec::new();
+        while let Some(now) = wheel.next() {
+            while let Some(event) = wheel.pop(now, &mut |_| {}) {
+                assert_eq!(event.due, now, "too early or late");
+                events.push((event.due, event.what));
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn events_of_all_distances_come_in_order_and_to_the_tick() {
+        for start in [0u64, 1 << 40, u64::from(u32::MAX) - 5000] {
+            let mut wheel = Wheel::new(20_000, 1_000_000_000);
+            assert!(wheel.pop(start, &mut |_| {}).is_none());
+            let mut random = 1u64;
+            let mut expected: Vec<(u64, u32)> = (0..10_000)
+                .map(|what| {
+                    random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                    // To four microseconds and up to a hundred seconds.
+                    (start + 1 + (random >> 8) % (1 << (12 + random % 25)), what)
+                })
+                .collect();
+            for &(due, what) in &expected {
+                wheel.arm(due, what);
+            }
+            let mut events = drained(&mut wheel);
+            expected.sort_unstable();
+            events.sort_by_key(|&(due, what)| (due, what));
+            assert_eq!(events, expected);
+        }
+    }
+
+    #[test]
+    fn an_event_before_those_that_are_in_the_front_comes_first() {
+        let mut wheel = Wheel::new(100, 1_000_000_000);
+        for what in 0..40 {
+            wheel.arm(1000 + u64::from(what), what);
+        }
+        assert_eq!(wheel.pop(2000, &mut |_| {}).map(|event| event.what), Some(0));
+        wheel.arm(1010, 100);
+        wheel.arm(3, 101);
+        let order: Vec<u32> =
+            std::iter::from_fn(|| wheel.pop(2000, &mut |_| {})).map(|event| event.what).collect();
+        assert_eq!(order[..1], [101]);
+        assert_eq!(order[10..13], [10, 100, 11]);
+        assert_eq!(order.len(), 41);
+    }
+
+    #[test]
+    fn more_events_of_a_slot_than_the_front_holds_all_come() {
+        let mut wheel = Wheel::new(5000, 1_000_000_000);
+        for what in 0..5000 {
+            wheel.arm(1_000_000, what);
+        }
+        let mut seen: Vec<u32> =
+            std::iter::from_fn(|| wheel.pop(1_000_000, &mut |_| {})).map(|event| event.what).collect();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..5000));
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn what_is_beyond_the_horizon_comes_early_rather_than_late() {
+        let mut wheel = Wheel::new(10, 1_000_000_000);
+        wheel.arm(1 << 50, 7);
+        let now = wheel.next().unwrap();
+        assert!(now < 1 << 50);
+        let now = (0..3).fold(now, |_, _| {
+            wheel
+                .next()
+                .inspect(|&now| {
+                    let _ = wheel.pop(now - 1, &mut |_| {});
+                })
+                .unwrap()
+        });
+        assert_eq!(wheel.pop(now, &mut |_| {}).map(|event| event.what), Some(7));
+    }
+}
