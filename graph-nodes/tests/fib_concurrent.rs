@@ -5,36 +5,95 @@
 // Helpers outside the test functions unwrap as well.
 #![allow(clippy::unwrap_used)]
 
+use std::fmt::LowerHex;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 
 use weir_graph::adjacency::AdjacencyIndex;
-use weir_graph::fib::{Fib, FibError, FibLimits, FibWriter, Leaf, NextHop, Prefix4};
+use weir_graph::fib::{Address, Fib, FibError, FibLimits, FibWriter, Leaf, NextHop, Prefix, Prefix4};
 use weir_graph::quiescence::Quiescence;
 
 const STEPS: usize = if cfg!(miri) { 60 } else { 60_000 };
 const READERS: usize = 2;
 
+/// Prefixes that cover one another, and addresses in and beside them.
+struct Ground<A: Address> {
+    prefixes: [Prefix<A>; 14],
+    probes: [A; 8],
+    limits: FibLimits,
+}
+
 /// A nest around 10.0.1.200 and a few neighbours, so that steps cover and uncover one another.
-const PREFIXES: [(u32, u8); 14] = [
-    (0, 0),
-    (0x0a00_0000, 20),
-    (0x0a00_0000, 22),
-    (0x0a00_0000, 23),
-    (0x0a00_0100, 24),
-    (0x0a00_0180, 25),
-    (0x0a00_01c0, 26),
-    (0x0a00_01c8, 29),
-    (0x0a00_01c8, 32),
-    (0x0a00_0000, 24),
-    (0x0a00_0000, 25),
-    (0x0a00_0200, 32),
-    (0x0a00_0300, 24),
-    (0x0a00_0340, 27),
-];
-const PROBES: [u32; 8] =
-    [0x0a00_01c8, 0x0a00_01c9, 0x0a00_01d0, 0x0a00_0101, 0x0a00_0001, 0x0a00_0200, 0x0a00_0341, 0x0b00_0000];
+fn ground4() -> Ground<u32> {
+    let prefixes = [
+        "0.0.0.0/0",
+        "10.0.0.0/20",
+        "10.0.0.0/22",
+        "10.0.0.0/23",
+        "10.0.1.0/24",
+        "10.0.1.128/25",
+        "10.0.1.192/26",
+        "10.0.1.200/29",
+        "10.0.1.200/32",
+        "10.0.0.0/24",
+        "10.0.0.0/25",
+        "10.0.2.0/32",
+        "10.0.3.0/24",
+        "10.0.3.64/27",
+    ];
+    Ground {
+        prefixes: prefixes.map(|text| text.parse().unwrap()),
+        probes: [
+            0x0a00_01c8,
+            0x0a00_01c9,
+            0x0a00_01d0,
+            0x0a00_0101,
+            0x0a00_0001,
+            0x0a00_0200,
+            0x0a00_0341,
+            0x0b00_0000,
+        ],
+        // Two prefixes more than there are, one block and one group more.
+        limits: FibLimits { routes: 16, extension_blocks: 5, groups: 15 },
+    }
+}
+
+/// The same along an address of IPv6, so that levels come between others and gates change their places all the time.
+fn ground6() -> Ground<u128> {
+    let prefixes = [
+        "::/0",
+        "2001:d00::/24",
+        "2001:db8::/29",
+        "2001:db8::/32",
+        "2001:db8:0:1200::/56",
+        "2001:db8:0:1234::/64",
+        "2001:db8:0:1234:5600::/72",
+        "2001:db8:0:1234::7/128",
+        "2001:db8:0:1234::8/128",
+        "2001:db8:0:1300::/56",
+        "2001:db8:7::/48",
+        "2001:db8:7:8000::/49",
+        "2001:db9::/32",
+        "2001:db9::9/128",
+    ];
+    let probes = [
+        "2001:db8:0:1234::7",
+        "2001:db8:0:1234:5678::1",
+        "2001:db8:0:1234:9999::1",
+        "2001:db8:0:12ff::1",
+        "2001:db8:0:1301::1",
+        "2001:db8:7:9000::1",
+        "2001:db9::9",
+        "2001:dba::1",
+    ];
+    Ground {
+        prefixes: prefixes.map(|text| text.parse().unwrap()),
+        probes: probes.map(|text| text.parse::<std::net::Ipv6Addr>().unwrap().to_bits()),
+        // A block for each prefix at the most; of gates there are not many more.
+        limits: FibLimits { routes: 16, extension_blocks: 12, groups: 15 },
+    }
+}
 
 /// One change: the prefix with this number gets next hops of this step's own, or goes.
 #[derive(Clone, Copy)]
@@ -51,7 +110,7 @@ fn hops(step: usize, multipath: bool) -> Vec<NextHop> {
 }
 
 /// The changes, and for each number of changes done, the step that each probe's answer comes from.
-fn script() -> (Vec<Change>, Vec<[usize; PROBES.len()]>) {
+fn script<A: Address>(ground: &Ground<A>) -> (Vec<Change>, Vec<[usize; 8]>) {
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = move || {
         random ^= random << 13;
@@ -59,11 +118,11 @@ fn script() -> (Vec<Change>, Vec<[usize; PROBES.len()]>) {
         random ^= random << 17;
         (random >> 33) as usize
     };
-    let prefixes = PREFIXES.map(|(address, length)| Prefix4::new(address, length).unwrap());
-    let mut inserted_at: [Option<usize>; PREFIXES.len()] = [None; PREFIXES.len()];
-    let (mut changes, mut answers) = (vec![], vec![[0; PROBES.len()]]);
+    let prefixes = ground.prefixes;
+    let mut inserted_at = [None; 14];
+    let (mut changes, mut answers) = (vec![], vec![[0; 8]]);
     for step in 1..=STEPS {
-        let which = next() % PREFIXES.len();
+        let which = next() % prefixes.len();
         let change = if inserted_at[which].is_some() && next() % 3 > 0 {
             inserted_at[which] = None;
             Change::Remove { which }
@@ -72,7 +131,7 @@ fn script() -> (Vec<Change>, Vec<[usize; PROBES.len()]>) {
             Change::Insert { which, multipath: next() % 2 == 0 }
         };
         changes.push(change);
-        answers.push(PROBES.map(|probe| {
+        answers.push(ground.probes.map(|probe| {
             let matches = prefixes.iter().zip(inserted_at).filter(|(prefix, _)| prefix.contains(probe));
             let there = matches.filter_map(|(prefix, step)| Some((prefix.length(), step?)));
             there.max().map_or(0, |(_, step)| step)
@@ -81,15 +140,14 @@ fn script() -> (Vec<Change>, Vec<[usize; PROBES.len()]>) {
     (changes, answers)
 }
 
-fn apply(writer: &mut FibWriter, step: usize, change: Change) {
-    let prefix = |which: usize| Prefix4::new(PREFIXES[which].0, PREFIXES[which].1).unwrap();
+fn apply<A: Address>(writer: &mut FibWriter<A>, prefixes: &[Prefix<A>], step: usize, change: Change) {
     match change {
         Change::Remove { which } => {
-            writer.remove(prefix(which)).unwrap();
+            writer.remove(prefixes[which]).unwrap();
         }
         // Full means here: everything free is still waiting for the readers.
         Change::Insert { which, multipath } => loop {
-            match writer.insert(prefix(which), &hops(step, multipath)) {
+            match writer.insert(prefixes[which], &hops(step, multipath)) {
                 Err(FibError::Full { .. }) => thread::yield_now(),
                 result => {
                     result.unwrap();
@@ -136,11 +194,19 @@ fn there_is_no_hole_between_the_default_route_and_a_network() {
 
 #[test]
 fn a_lookup_finds_what_was_right_at_some_moment_of_it() {
-    let (changes, answers) = script();
+    look_up_while_it_changes(&ground4());
+}
+
+#[test]
+fn a_lookup_of_ip6_finds_what_was_right_at_some_moment_of_it() {
+    look_up_while_it_changes(&ground6());
+}
+
+fn look_up_while_it_changes<A: Address + LowerHex>(ground: &Ground<A>) {
+    let (changes, answers) = script(ground);
+    let probes = &ground.probes;
     let quiescence = Quiescence::new(READERS);
-    // Two prefixes more than there are, one block and one group more.
-    let limits = FibLimits { routes: 16, extension_blocks: 5, groups: 15 };
-    let (fib, mut writer) = Fib::new(limits, quiescence.clone()).unwrap();
+    let (fib, mut writer) = Fib::new(ground.limits, quiescence.clone()).unwrap();
     let (begun, done, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let seen: usize = thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS)
@@ -148,18 +214,19 @@ fn a_lookup_finds_what_was_right_at_some_moment_of_it() {
                 let (reader, fib) = (quiescence.reader(index).unwrap(), fib.clone());
                 let (answers, begun, done, over) = (&answers, &begun, &done, &over);
                 scope.spawn(move || {
-                    let mut leaves = [Leaf::NONE; PROBES.len()];
+                    let mut leaves = [Leaf::NONE; 8];
                     let mut changes_seen = 0;
                     for turn in 0_usize.. {
                         // One reader looks up all probes at a time, the other one each.
                         let some = match index {
-                            0 => 0..PROBES.len(),
-                            _ => turn % PROBES.len()..turn % PROBES.len() + 1,
+                            0 => 0..probes.len(),
+                            _ => turn % probes.len()..turn % probes.len() + 1,
                         };
                         let before = done.load(Acquire);
                         match index {
-                            0 => fib.lookup_many(&PROBES, &mut leaves),
-                            _ => leaves[some.start] = fib.lookup(PROBES[some.start]),
+                            0 if turn % 2 == 0 => fib.lookup_mixed(probes, &mut leaves),
+                            0 => fib.lookup_many(probes, &mut leaves),
+                            _ => leaves[some.start] = fib.lookup(probes[some.start]),
                         }
                         let after = begun.load(Acquire);
                         if turn % 32 == 31 {
@@ -171,7 +238,7 @@ fn a_lookup_finds_what_was_right_at_some_moment_of_it() {
                             assert!(
                                 answers[before..=after].iter().any(|answers| answers[number] == found),
                                 "{:#x} led to step {found} between {before} and {after}",
-                                PROBES[number],
+                                probes[number],
                             );
                         }
                         changes_seen += usize::from(after > before);
@@ -191,7 +258,7 @@ fn a_lookup_finds_what_was_right_at_some_moment_of_it() {
             .collect();
         for (index, &change) in changes.iter().enumerate() {
             begun.store(index + 1, Release);
-            apply(&mut writer, index + 1, change);
+            apply(&mut writer, &ground.prefixes, index + 1, change);
             done.store(index + 1, Release);
         }
         over.store(true, Relaxed);

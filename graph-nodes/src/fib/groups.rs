@@ -37,6 +37,11 @@ impl Target {
         ((group << LOG2_MAX_BUCKETS) | (flow_hash & ((1 << log2) - 1))) as usize
     }
 
+    /// The one next hop.
+    pub(super) const fn adjacency(self) -> Option<AdjacencyIndex> {
+        if self.0 & Self::MULTIPATH == 0 { Some(AdjacencyIndex::from_low_bits(self.0)) } else { None }
+    }
+
     const fn group(self) -> Option<u32> {
         if self.0 & Self::MULTIPATH == 0 { None } else { Some(self.0 & (Self::MAX_GROUPS - 1)) }
     }

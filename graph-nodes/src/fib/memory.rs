@@ -14,6 +14,8 @@ pub(super) enum Pages {
     /// Huge pages (2 MiB on x86-64) where the kernel has them: a lookup then misses the TLB far less often. Every page is mapped at once,
     /// to the kernel's shared page of zeros as long as nobody has written to it: a reader takes no page fault, and no memory is spent.
     Huge,
+    /// Huge pages that come as they are written to, for a table of which readers read only what has been written.
+    HugeOnUse,
     /// The kernel's choice.
     Ordinary,
 }
@@ -89,9 +91,11 @@ mod owner {
             let reserved = bytes.checked_add(HUGE_PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
             let mapping = MmapRaw::from(MmapOptions::new().len(reserved).no_reserve_swap().map_anon()?);
             let offset = mapping.as_ptr().align_offset(HUGE_PAGE);
-            if pages == Pages::Huge {
-                // Both are for speed alone; a kernel that knows neither still has a right table.
+            // Both are for speed alone; a kernel that knows neither still has a right table.
+            if pages != Pages::Ordinary {
                 let _ = mapping.advise_range(Advice::HugePage, offset, bytes);
+            }
+            if pages == Pages::Huge {
                 let _ = mapping.advise_range(Advice::PopulateRead, offset, bytes);
             }
             // SAFETY: `offset` < HUGE_PAGE, so `bytes` bytes from there on lie inside the mapping, which is not null, is zeroed, and

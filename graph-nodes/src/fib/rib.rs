@@ -1,7 +1,7 @@
 //! The writer's books: which prefixes exist, and which route each one is.
 //!
 //! A complete binary tree numbered like a heap, node → route index: prefix `a/l` is node `2^l + (first l bits of a)`, and the parent of
-//! node *n*, the prefix one bit shorter, is *n*/2. A tree down to /24, and one of nine levels (/24 to /32) for each extension block.
+//! node *n*, the prefix one bit shorter, is *n*/2. A tree down to /24, and one of nine levels for the prefixes of each block.
 //! Every operation is a handful of array accesses whatever the prefixes are: there is no hash that a BGP peer could collide, and no
 //! rehash that stops the control thread. The price is address space (128 MiB, and 2 KiB a block), of which only the pages with routes
 //! take memory: a few MiB for a few routes, all of it for the internet's table.
@@ -10,8 +10,9 @@ use std::io;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::RouteIndex;
 use super::memory::{Pages, Zeroed};
-use super::{Prefix4, RouteIndex};
+use super::trail::Place;
 
 /// Nodes of the tree down to /24: 2^24 leaves and as many above them.
 const NODES: usize = 1 << 25;
@@ -33,39 +34,28 @@ impl Rib {
         })
     }
 
-    /// The route of exactly this prefix. `block` is the one of its /24, if there is one.
-    pub(super) fn route(&self, prefix: Prefix4, block: Option<u32>) -> Option<RouteIndex> {
-        let route = self.node(prefix, block)?.load(Relaxed);
+    /// The route of the prefix that is the first `length` of these bits, which `place` is the table or block of.
+    pub(super) fn route(&self, high: u128, length: u8, place: Place) -> Option<RouteIndex> {
+        let route = self.node(high, length, place)?.load(Relaxed);
         (route != 0).then_some(RouteIndex(route))
     }
 
-    /// Books `route` (or, with [`RouteIndex::NONE`], nothing) for this prefix. A prefix longer than /24 needs its block.
-    pub(super) fn set(&self, prefix: Prefix4, block: Option<u32>, route: RouteIndex) {
-        if let Some(node) = self.node(prefix, block) {
+    /// Books `route` (or, with [`RouteIndex::NONE`], nothing) for this prefix.
+    pub(super) fn set(&self, high: u128, length: u8, place: Place, route: RouteIndex) {
+        if let Some(node) = self.node(high, length, place) {
             node.store(route.0, Relaxed);
         }
     }
 
-    /// The longest prefix of `address` with at most `length` bits that has a route.
-    pub(super) fn longest(&self, address: u32, length: u8, block: Option<u32>) -> Option<RouteIndex> {
-        let mut length = length;
-        loop {
-            let prefix = Prefix4::containing(address, length).ok()?;
-            if let Some(route) = self.route(prefix, block) {
-                return Some(route);
+    fn node(&self, high: u128, length: u8, place: Place) -> Option<&AtomicU32> {
+        // A shift by all 128 bits, for the default route, is none of the processor's.
+        let bits = high.checked_shr(128 - u32::from(length)).unwrap_or(0);
+        match place {
+            Place::First => self.nodes.get(1 << length | bits as usize),
+            Place::Block { block, depth } => {
+                let own = 1 << (length - depth);
+                self.block_nodes.get(block as usize * BLOCK_NODES + (own | bits as usize & (own - 1)))
             }
-            length = length.checked_sub(1)?;
         }
-    }
-
-    fn node(&self, prefix: Prefix4, block: Option<u32>) -> Option<&AtomicU32> {
-        let length = u32::from(prefix.length());
-        if length <= 24 {
-            let bits = u64::from(prefix.address()) >> (32 - length);
-            return self.nodes.get(1 << length | bits as usize);
-        }
-        let bits = (prefix.address() & 0xff) >> (32 - length);
-        let node = 1 << (length - 24) | bits;
-        self.block_nodes.get(block? as usize * BLOCK_NODES + node as usize)
     }
 }

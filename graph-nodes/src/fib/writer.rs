@@ -2,23 +2,28 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::groups::{self, Groups, Target};
 use super::memory::{Pages, Zeroed};
+use super::prefix::mask;
 use super::rib::Rib;
-use super::{BLOCK, DefaultLeaf, EMPTY, EXTENDED, FIRST_TABLE};
-use super::{Fib, FibError, Leaf, NextHop, Prefix4, RouteIndex, Table, Tables};
+use super::trail::{Place, Trail};
+use super::words::{Gate, Gates, Pointer};
+use super::{Address, BLOCK, DefaultLeaf, EMPTY, FIRST_TABLE};
+use super::{Fib, FibError, Leaf, NextHop, Prefix, RouteIndex, Table, Tables};
+use crate::adjacency::AdjacencyIndex;
 use crate::quiescence::{Quiescence, Ticket};
 
 /// How much the FIB can hold. Address space is reserved for it at the start; memory is taken as it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FibLimits {
-    /// Routes, and so the highest route index.
+    /// Routes, and so the highest route index; at most 2^30.
     pub routes: u32,
-    /// /24 networks that hold prefixes longer than /24: 4 KiB each.
+    /// Blocks of 256 for what is longer than /24 (of IPv4: /24 networks that hold such prefixes): 4 KiB each.
     pub extension_blocks: u32,
     /// Different sets of several next hops, at most 2^20: 1 KiB each.
     pub groups: u32,
@@ -33,9 +38,9 @@ impl Default for FibLimits {
 
 /// A route as the writer has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
+pub struct Route<A = u32> {
     /// Its prefix.
-    pub prefix: Prefix4,
+    pub prefix: Prefix<A>,
     /// Its number, for its counters.
     pub index: RouteIndex,
     /// Its next hops by adjacency, equal ones merged, weights reduced.
@@ -43,19 +48,22 @@ pub struct Route {
 }
 
 /// The control thread's side: the only writer of its FIB.
-pub struct FibWriter {
-    tables: Arc<Tables>,
-    limits: FibLimits,
+pub struct FibWriter<A: Address = u32> {
+    pub(super) tables: Arc<Tables<A>>,
+    pub(super) limits: FibLimits,
     quiescence: Quiescence,
-    rib: Rib,
+    pub(super) rib: Rib,
     groups: Groups,
     /// By route index; number 0 is nobody's.
-    routes: Vec<Option<Booked>>,
+    routes: Vec<Option<Booked<A>>>,
     count: usize,
     free_routes: Vec<u32>,
-    /// By block number: how many prefixes longer than /24 it holds.
-    block_routes: Vec<u16>,
-    free_blocks: Vec<u32>,
+    /// By block number: how many of its own prefixes it holds, and words that lead on.
+    pub(super) block_users: Vec<u16>,
+    pub(super) free_blocks: Vec<u32>,
+    /// Gates that there have been so far, and those that are free again.
+    pub(super) gates: u32,
+    pub(super) free_gates: Vec<u32>,
     /// Unlinked since the last ticket.
     unlinked: Vec<Unlinked>,
     /// Unlinked before a ticket. Tickets ascend.
@@ -63,15 +71,16 @@ pub struct FibWriter {
 }
 
 #[derive(Clone, Copy)]
-struct Booked {
-    prefix: Prefix4,
+struct Booked<A> {
+    prefix: Prefix<A>,
     target: Target,
 }
 
 /// What a reader may still come across, though nothing leads there any more.
-enum Unlinked {
+pub(super) enum Unlinked {
     Route(RouteIndex),
     Block(u32),
+    Gate(u32),
     Group(u32),
 }
 
@@ -79,21 +88,25 @@ enum Unlinked {
 /// changes many routes without [`FibWriter::reclaim`]. Lower costs tickets, higher memory; 8 bytes each.
 const RECLAIM_AFTER: usize = 4096;
 
-impl Fib {
+impl<A: Address> Fib<A> {
     /// An empty FIB and its one writer. `quiescence` is the meeting point of all its readers.
-    pub fn new(limits: FibLimits, quiescence: Quiescence) -> Result<(Self, FibWriter), FibError> {
+    pub fn new(limits: FibLimits, quiescence: Quiescence) -> Result<(Self, FibWriter<A>), FibError> {
         // One is the least that a table can be made of.
         let limits = FibLimits {
-            routes: limits.routes.max(1),
+            routes: limits.routes.clamp(1, Leaf::MAX_ROUTE),
             extension_blocks: limits.extension_blocks.max(1),
             groups: limits.groups.clamp(1, Target::MAX_GROUPS),
         };
         let tables = Arc::new(Tables {
             default: DefaultLeaf { word: AtomicU64::new(EMPTY), changes: AtomicU64::new(0) },
             first: Zeroed::new(FIRST_TABLE, Pages::Huge)?,
-            blocks: Zeroed::new(limits.extension_blocks as usize * BLOCK, Pages::Huge)?,
+            blocks: Zeroed::new(limits.extension_blocks as usize * BLOCK, Pages::HugeOnUse)?,
+            gates: Gates::new(most_gates::<A>(limits))?,
             buckets: groups::buckets(limits.groups)?,
+            of: PhantomData,
         });
+        // Lookups without a branch read this word where they read no other: its page is there before they do.
+        let _ = tables.blocks.get(0).map(|word| word.load(Relaxed));
         let writer = FibWriter {
             tables: Arc::clone(&tables),
             limits,
@@ -103,8 +116,10 @@ impl Fib {
             routes: vec![None],
             count: 0,
             free_routes: Vec::new(),
-            block_routes: Vec::new(),
+            block_users: Vec::new(),
             free_blocks: Vec::new(),
+            gates: 0,
+            free_gates: Vec::new(),
             unlinked: Vec::new(),
             waiting: VecDeque::new(),
         };
@@ -112,16 +127,32 @@ impl Fib {
     }
 }
 
-impl FibWriter {
+/// A gate for each route that is alone, and for each block; three more, which a change may need before it gives others back.
+pub(super) fn most_gates<A: Address>(limits: FibLimits) -> u32 {
+    if !A::SPARSE {
+        return 0;
+    }
+    limits.routes.saturating_add(limits.extension_blocks).saturating_add(GATES_A_CHANGE).min(Gates::MOST)
+}
+
+/// The most gates that a prefix's coming takes: its own, that of a block before it, and that of what lies beside it.
+const GATES_A_CHANGE: u32 = 3;
+
+impl<A: Address> FibWriter<A> {
     /// Adds a route, or gives an existing one these next hops; it keeps its index then. On an error nothing has changed.
-    pub fn insert(&mut self, prefix: Prefix4, next_hops: &[NextHop]) -> Result<RouteIndex, FibError> {
+    pub fn insert(&mut self, prefix: Prefix<A>, next_hops: &[NextHop]) -> Result<RouteIndex, FibError> {
         let target = self.acquire_target(next_hops)?;
-        let block = self.block_of(prefix.address());
-        if let Some(route) = self.rib.route(prefix, block) {
+        let (high, length) = (prefix.address().high(), prefix.length());
+        let trail = Trail::to(&self.tables, high, length);
+        if let Some(route) = self.route_at(&trail, high, length) {
             let before = self.booked(route).map(|booked| booked.target);
             if before != Some(target) {
                 self.book(route, Some(Booked { prefix, target }));
-                self.paint(prefix, Leaf::new(route, target, prefix.length()).0);
+                let leaf = Leaf::new(route, target, length).0;
+                match self.lone(&trail) {
+                    Some((_, gate)) => gate.inside().store(leaf, Release),
+                    None => self.paint(trail.end(), high, length, leaf),
+                }
             }
             // The old target's reference goes, or, if nothing changed, the one just taken.
             if let Some(before) = before {
@@ -134,41 +165,35 @@ impl FibWriter {
             self.release_target(target);
             return Err(FibError::Full { table: Table::Routes, limit: self.limits.routes });
         };
-        let mut block = block;
-        if prefix.length() > 24 {
-            block = block.or_else(|| self.extend(prefix.address()));
-            let Some(block) = block else {
-                self.free_routes.push(route.0);
-                self.release_target(target);
-                let limit = self.limits.extension_blocks;
-                return Err(FibError::Full { table: Table::ExtensionBlocks, limit });
-            };
-            if let Some(routes) = self.block_routes.get_mut(block as usize) {
-                *routes += 1;
-            }
+        if self.settle(high, length, Leaf::new(route, target, length)).is_none() {
+            self.free_routes.push(route.0);
+            self.release_target(target);
+            let limit = self.limits.extension_blocks;
+            return Err(FibError::Full { table: Table::ExtensionBlocks, limit });
         }
-        self.rib.set(prefix, block, route);
         self.book(route, Some(Booked { prefix, target }));
         self.count += 1;
-        self.paint(prefix, Leaf::new(route, target, prefix.length()).0);
         Ok(route)
     }
 
     /// Takes a route out. The index that it had, if it existed.
-    pub fn remove(&mut self, prefix: Prefix4) -> Option<RouteIndex> {
-        let block = self.block_of(prefix.address());
-        let route = self.rib.route(prefix, block)?;
+    pub fn remove(&mut self, prefix: Prefix<A>) -> Option<RouteIndex> {
+        let (high, length) = (prefix.address().high(), prefix.length());
+        let trail = Trail::to(&self.tables, high, length);
+        let route = self.route_at(&trail, high, length)?;
         let booked = self.booked(route)?;
-        let cover = match prefix.length().checked_sub(1) {
-            Some(shorter) => self.rib.longest(prefix.address(), shorter, block),
-            None => None,
-        };
-        self.rib.set(prefix, block, RouteIndex::NONE);
-        self.paint(prefix, self.word_of(cover));
-        if prefix.length() > 24
-            && let Some(block) = block
-        {
-            self.shrink(prefix.address(), block);
+        if let Some((number, gate)) = self.lone(&trail) {
+            let word = gate.outside().load(Relaxed);
+            if let Some(place) = self.tables.place(trail.end(), high) {
+                place.store(word, Release);
+            }
+            self.unlink(Unlinked::Gate(number));
+            self.leave(trail, high);
+        } else {
+            let cover = length.checked_sub(1).and_then(|shorter| self.cover(&trail, high, shorter));
+            self.rib.set(high, length, trail.end(), RouteIndex::NONE);
+            self.paint(trail.end(), high, length, self.word_of(cover));
+            self.leave(trail, high);
         }
         self.book(route, None);
         self.count -= 1;
@@ -178,16 +203,38 @@ impl FibWriter {
     }
 
     /// The route of exactly this prefix.
-    pub fn get(&self, prefix: Prefix4) -> Option<Route> {
-        let index = self.rib.route(prefix, self.block_of(prefix.address()))?;
-        let target = self.booked(index)?.target;
+    pub fn get(&self, prefix: Prefix<A>) -> Option<Route<A>> {
+        let (index, target) = self.exact(prefix)?;
         Some(Route { prefix, index, next_hops: self.groups.next_hops(target) })
     }
 
+    /// The next hop of exactly this prefix; `None` also if it has several.
+    pub fn next_hop(&self, prefix: Prefix<A>) -> Option<AdjacencyIndex> {
+        let (_, target) = self.exact(prefix)?;
+        target.adjacency()
+    }
+
+    fn exact(&self, prefix: Prefix<A>) -> Option<(RouteIndex, Target)> {
+        let (high, length) = (prefix.address().high(), prefix.length());
+        let index = self.route_at(&Trail::to(&self.tables, high, length), high, length)?;
+        Some((index, self.booked(index)?.target))
+    }
+
     /// The longest match for `address` (host byte order), the default route included. What [`Fib::lookup`] finds, from the books.
-    pub fn lookup_prefix(&self, address: u32) -> Option<(Prefix4, RouteIndex)> {
-        let index = self.rib.longest(address, 32, self.block_of(address))?;
+    pub fn lookup_prefix(&self, address: A) -> Option<(Prefix<A>, RouteIndex)> {
+        let high = address.high();
+        let trail = Trail::to(&self.tables, high, A::BITS);
+        let lone = self.lone(&trail).filter(|(_, gate)| gate.holds(high));
+        let index = match lone {
+            Some((_, gate)) => RouteIndex(Leaf(gate.inside().load(Relaxed)).route()),
+            None => self.cover(&trail, high, A::BITS)?,
+        };
         Some((self.booked(index)?.prefix, index))
+    }
+
+    /// All prefixes by route index, which is in no order of them.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix<A>> + '_ {
+        self.routes.iter().filter_map(|booked| Some((*booked)?.prefix))
     }
 
     /// How many routes there are.
@@ -201,7 +248,7 @@ impl FibWriter {
     }
 
     /// All routes by index, which is in no order of their prefixes.
-    pub fn iter(&self) -> impl Iterator<Item = Route> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Route<A>> + '_ {
         self.routes.iter().enumerate().filter_map(|(index, booked)| {
             let Booked { prefix, target } = (*booked)?;
             Some(Route { prefix, index: RouteIndex(index as u32), next_hops: self.groups.next_hops(target) })
@@ -220,6 +267,7 @@ impl FibWriter {
                 match thing {
                     Unlinked::Route(route) => self.free_routes.push(route.0),
                     Unlinked::Block(block) => self.free_blocks.push(block),
+                    Unlinked::Gate(gate) => self.free_gates.push(gate),
                     Unlinked::Group(group) => self.groups.reuse(group),
                 }
             }
@@ -227,10 +275,9 @@ impl FibWriter {
         self.waiting.iter().map(|(_, unlinked)| unlinked.len()).sum()
     }
 
-    /// The one place that changes what readers find: takes every address of `prefix` whose match is not longer than it to `word`.
-    /// When a prefix goes, such addresses are just those that it matched.
-    fn paint(&self, prefix: Prefix4, word: u64) {
-        let length = prefix.length();
+    /// The one place that changes what readers find, besides the leaf of a prefix that is alone: takes every address of a prefix whose match is not
+    /// longer than it to `word`. When a prefix goes, such addresses are just those that it matched. `place` is where the prefix belongs.
+    pub(super) fn paint(&self, place: Place, high: u128, length: u8, word: u64) {
         if length == 0 {
             // EMPTY in the table means this one, so its leaf is the word itself.
             let default = &self.tables.default;
@@ -239,22 +286,26 @@ impl FibWriter {
             default.changes.store(default.changes.load(Relaxed) + 1, Release);
             return;
         }
-        let first = (prefix.address() >> 8) as usize;
-        let last = (prefix.last_address() >> 8) as usize;
-        for place in self.tables.first.range(first, last) {
-            let before = place.load(Relaxed);
-            if before & EXTENDED == 0 {
-                overwrite(place, before, word, length);
-                continue;
-            }
-            // Of a /24 or shorter all addresses of the block, of a longer one its share.
-            let (low, high) = match length {
-                0..=24 => (0, BLOCK - 1),
-                _ => (prefix.address() as u8 as usize, prefix.last_address() as u8 as usize),
-            };
-            let start = before as u32 as usize * BLOCK;
-            for place in self.tables.blocks.range(start + low, start + high) {
-                overwrite(place, place.load(Relaxed), word, length);
+        for place in self.tables.places(place, high, length) {
+            self.paint_behind(place, length, word);
+        }
+    }
+
+    /// [`Self::paint`] of all that a word leads to.
+    fn paint_behind(&self, place: &AtomicU64, length: u8, word: u64) {
+        let before = place.load(Relaxed);
+        let Some(pointer) = Pointer::of(before) else {
+            overwrite(place, before, word, length);
+            return;
+        };
+        if let Some(gate) = self.tables.gates.get(pointer.gate()) {
+            let outside = gate.outside();
+            overwrite(outside, outside.load(Relaxed), word, length);
+        }
+        if !pointer.is_lone() {
+            let start = pointer.block() as usize * BLOCK;
+            for place in self.tables.blocks.range(start, start + BLOCK - 1) {
+                self.paint_behind(place, length, word);
             }
         }
     }
@@ -269,48 +320,32 @@ impl FibWriter {
         }
     }
 
-    /// The block of this address's /24, if there is one.
-    fn block_of(&self, address: u32) -> Option<u32> {
-        let word = self.tables.first.get((address >> 8) as usize)?.load(Relaxed);
-        (word & EXTENDED != 0).then_some(word as u32)
+    /// The route of the prefix that the trail leads to.
+    fn route_at(&self, trail: &Trail, high: u128, length: u8) -> Option<RouteIndex> {
+        if trail.word.is_none() {
+            return self.rib.route(high, length, trail.end());
+        }
+        let (_, gate) = self.lone(trail)?;
+        let same = (gate.key(), gate.length()) == (high, length);
+        same.then(|| RouteIndex(Leaf(gate.inside().load(Relaxed)).route()))
     }
 
-    /// Gives this address's /24 a block that says what its word said.
-    fn extend(&mut self, address: u32) -> Option<u32> {
-        if self.free_blocks.is_empty() && self.block_routes.len() as u32 >= self.limits.extension_blocks {
-            self.reclaim();
-        }
-        let block = match self.free_blocks.pop() {
-            Some(block) => block,
-            None if (self.block_routes.len() as u32) < self.limits.extension_blocks => {
-                self.block_routes.push(0);
-                self.block_routes.len() as u32 - 1
-            }
-            None => return None,
-        };
-        let place = self.tables.first.get((address >> 8) as usize)?;
-        let word = place.load(Relaxed);
-        let start = block as usize * BLOCK;
-        for place in self.tables.blocks.range(start, start + BLOCK - 1) {
-            place.store(word, Relaxed);
-        }
-        place.store(EXTENDED | u64::from(block), Release);
-        Some(block)
+    /// The prefix that is alone at the trail's end: its gate.
+    fn lone(&self, trail: &Trail) -> Option<(u32, Gate<'_>)> {
+        let pointer = Pointer::of(trail.word?).filter(|pointer| pointer.is_lone())?;
+        Some((pointer.gate(), self.tables.gates.get(pointer.gate())?))
     }
 
-    /// One prefix less in `block`; with the last one the block goes.
-    fn shrink(&mut self, address: u32, block: u32) {
-        let Some(routes) = self.block_routes.get_mut(block as usize) else { return };
-        *routes -= 1;
-        if *routes > 0 {
-            return;
-        }
-        // Nothing longer than /24 is left, so every word of the block is the same.
-        let word = self.tables.blocks.get(block as usize * BLOCK).map_or(EMPTY, |word| word.load(Relaxed));
-        if let Some(place) = self.tables.first.get((address >> 8) as usize) {
-            place.store(word, Release);
-        }
-        self.unlink(Unlinked::Block(block));
+    /// The longest prefix of these bits with at most `length` that has a route, of those in the places of the trail.
+    fn cover(&self, trail: &Trail, high: u128, length: u8) -> Option<RouteIndex> {
+        trail.back().find_map(|place| {
+            let shortest = match place {
+                Place::First => 0,
+                Place::Block { depth, .. } => depth + 1,
+            };
+            let mut lengths = (shortest..=length.min(place.end())).rev();
+            lengths.find_map(|length| self.rib.route(high & mask(length), length, place))
+        })
     }
 
     fn acquire_target(&mut self, next_hops: &[NextHop]) -> Result<Target, FibError> {
@@ -342,17 +377,17 @@ impl FibWriter {
         Some(RouteIndex(self.routes.len() as u32 - 1))
     }
 
-    fn booked(&self, route: RouteIndex) -> Option<Booked> {
+    fn booked(&self, route: RouteIndex) -> Option<Booked<A>> {
         *self.routes.get(route.0 as usize)?
     }
 
-    fn book(&mut self, route: RouteIndex, booked: Option<Booked>) {
+    fn book(&mut self, route: RouteIndex, booked: Option<Booked<A>>) {
         if let Some(place) = self.routes.get_mut(route.0 as usize) {
             *place = booked;
         }
     }
 
-    fn unlink(&mut self, thing: Unlinked) {
+    pub(super) fn unlink(&mut self, thing: Unlinked) {
         self.unlinked.push(thing);
         if self.unlinked.len() >= RECLAIM_AFTER {
             self.reclaim();
@@ -368,7 +403,7 @@ fn overwrite(place: &AtomicU64, before: u64, word: u64, length: u8) {
     }
 }
 
-impl fmt::Debug for FibWriter {
+impl<A: Address> fmt::Debug for FibWriter<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FibWriter")
             .field("routes", &self.count)
@@ -380,7 +415,7 @@ impl fmt::Debug for FibWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adjacency::AdjacencyIndex;
+    use crate::fib::{Prefix4, Prefix6};
 
     fn hop(index: u32) -> [NextHop; 1] {
         [AdjacencyIndex::new(index).unwrap().into()]
@@ -464,5 +499,32 @@ mod tests {
         assert_eq!(fib.lookup(1).adjacency().as_u32(), 8);
         assert_eq!(writer.remove(Prefix4::DEFAULT), Some(index));
         assert_eq!((fib.lookup(1), writer.remove(Prefix4::DEFAULT)), (Leaf::NONE, None));
+    }
+
+    #[test]
+    fn what_is_alone_takes_no_block_and_what_goes_leaves_nothing_behind() {
+        let limits = FibLimits { routes: 4, extension_blocks: 3, groups: 1 };
+        let (fib, mut writer) = Fib::<u128>::new(limits, Quiescence::new(0)).unwrap();
+        let of = |text: &str| text.parse::<Prefix6>().unwrap();
+        let list = ["2001:db8::/64", "2001:db8:0:1::/64", "2001:db9::1/128", "2001:db9::/48"];
+        // One block tells the two networks apart, one the two /64, one holds the /48; the address in that is alone.
+        for round in 0..3 {
+            let indices = list.map(|text| writer.insert(of(text), &hop(1)).unwrap().as_u32());
+            let found = list.map(|text| fib.lookup(of(text).address()).route());
+            assert_eq!(
+                (found[..3].to_vec(), fib.lookup(of(list[3]).address()).route()),
+                (indices[..3].to_vec(), indices[3])
+            );
+            assert_eq!(writer.block_users.iter().filter(|users| **users > 0).count(), 3);
+            assert_eq!(fib.lookup(of("2001:db8:0:2::/64").address()), Leaf::NONE);
+            let mut order = list;
+            order.rotate_left(round);
+            order.iter().for_each(|text| assert!(writer.remove(of(text)).is_some()));
+            assert_eq!(list.map(|text| fib.lookup(of(text).address())), [Leaf::NONE; 4]);
+            writer.reclaim();
+            assert_eq!(writer.block_users.iter().sum::<u16>(), 0);
+            assert_eq!(writer.free_gates.len(), writer.gates as usize);
+            assert_eq!(writer.free_blocks.len(), writer.block_users.len());
+        }
     }
 }
