@@ -14,6 +14,8 @@ const UP: u32 = 1 << 24;
 const DOWN: u32 = 1 << 20;
 
 impl Blue {
+    pub(super) const NEW: Blue = Blue { changed: 0, probability: 0 };
+
     /// The queue overflowed. Changes come `freeze` ticks apart, so that each can show its effect.
     #[inline]
     pub fn overflowed(&mut self, now: u64, freeze: u64) {

@@ -27,6 +27,15 @@ pub struct Codel {
 const MEMORY: u64 = 16;
 
 impl Codel {
+    pub(super) const NEW: Codel =
+        Codel { first_above: 0, next: 0, count: 0, last_count: 0, dropping: false, advance: false };
+
+    /// Whether a packet that waited less than the target would change nothing.
+    #[inline]
+    pub fn is_calm(&self) -> bool {
+        self.first_above == 0 && !self.dropping && !self.advance
+    }
+
     /// Whether to drop or mark the packet that has just been taken from the queue.
     ///
     /// `few`: the queue now holds no more than one packet of the largest size.

@@ -14,16 +14,19 @@ pub struct Delays {
 const FAST: u32 = 2;
 const SLOW: u32 = 8;
 
-#[inline]
-fn follow(value: u64, sample: u64, rising: u32, falling: u32) -> u64 {
-    if sample >= value { value + ((sample - value) >> rising) } else { value - ((value - sample) >> falling) }
+#[inline(always)]
+fn follow(value: &mut u64, sample: u64, rising: u32, falling: u32) {
+    let difference = sample.wrapping_sub(*value).cast_signed();
+    // Both are far below 2^63. Rounded down, so that a value that falls arrives.
+    let step = if difference >= 0 { difference >> rising } else { difference >> falling };
+    *value = value.wrapping_add_signed(step);
 }
 
 impl Delays {
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, sojourn: u64) {
-        self.peak = follow(self.peak, sojourn, FAST, SLOW);
-        self.average = follow(self.average, sojourn, SLOW, SLOW);
-        self.base = follow(self.base, sojourn, SLOW, FAST);
+        follow(&mut self.peak, sojourn, FAST, SLOW);
+        follow(&mut self.average, sojourn, SLOW, SLOW);
+        follow(&mut self.base, sojourn, SLOW, FAST);
     }
 }

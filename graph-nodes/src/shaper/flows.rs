@@ -8,6 +8,7 @@ use super::{
     codel::Codel,
     hosts::Hosts,
     memory::filled,
+    packets::{Packets, Place},
     sets::{NONE, Sets, Way, mix, next},
 };
 use crate::fib::prefetch;
@@ -28,35 +29,96 @@ pub(super) enum State {
     Waiting,
 }
 
-/// One flow's queue: two cache lines, of which enqueuing touches the first.
+/// One flow's queue: two cache lines, of which a packet touches the first, and the second only where there is a queue that stands.
 #[repr(C, align(64))]
 pub(super) struct Flow {
-    pub(super) head: u32,
+    /// The packet at its front, if it has packets; its `next` is the second one.
+    pub(super) first: Place,
+    /// The last packet, if it has more than one.
     pub(super) tail: u32,
     /// The next flow of its list, or of the free ones.
     pub(super) next: u32,
-    way: Way,
-    pub(super) leaf: u32,
+    /// Leaf and tin: see [`owner`].
+    pub(super) owner: u32,
     hash: u32,
     pub(super) packets: u32,
     pub(super) bytes: u32,
+    /// See [`stale`].
+    pub(super) idle_since: u32,
     pub(super) deficit: i32,
     /// Its source host and its destination host.
     pub(super) ends: [u32; 2],
-    pub(super) tin: u8,
+    /// Pure ACKs among its packets that a later one may make redundant.
+    pub(super) acks: u16,
     pub(super) state: State,
-    /// BLUE drops from it; here, so that listing it touches one line.
+    /// CoDel has nothing on its mind: a packet that waited less than the target leaves it as it is.
+    pub(super) calm: bool,
+    /// BLUE drops from it.
     pub(super) unresponsive: bool,
-    pub(super) idle_since: u64,
     pub(super) memory: Memory,
 }
 
-/// What the queue management knows: the second line.
-#[derive(Clone, Copy, Default)]
+/// What the queue management knows, and what is seldom needed: the second line.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Memory {
     pub(super) codel: Codel,
     pub(super) blue: Blue,
+    way: Way,
+}
+
+impl Flow {
+    const FREE: Flow = Flow {
+        first: Place::EMPTY,
+        tail: NONE,
+        next: NONE,
+        owner: NONE,
+        hash: 0,
+        packets: 0,
+        bytes: 0,
+        idle_since: 0,
+        deficit: 0,
+        ends: [NONE; 2],
+        acks: 0,
+        state: State::Free,
+        calm: true,
+        unresponsive: false,
+        memory: Memory { codel: Codel::NEW, blue: Blue::NEW, way: Way(0) },
+    };
+
+    #[inline(always)]
+    pub(super) fn leaf(&self) -> u32 {
+        self.owner & ((1 << 29) - 1)
+    }
+
+    #[inline(always)]
+    pub(super) fn tin(&self) -> u8 {
+        (self.owner >> 29) as u8
+    }
+
+    /// Takes out the packet at the front, which there is.
+    #[inline(always)]
+    pub(super) fn take(&mut self, packets: &mut Packets) -> Place {
+        let place = self.first;
+        if self.packets > 1 {
+            self.first = packets.take(place.next);
+        }
+        self.packets -= 1;
+        self.bytes -= place.length();
+        place
+    }
+}
+
+/// A moment as far as finding the stalest needs it: 25 µs of a fast counter, and around once in a day.
+#[inline(always)]
+pub(super) fn stale(now: u64) -> u32 {
+    (now >> 16) as u32
+}
+
+/// A leaf and a tin in one number; never [`NONE`], since there is no such leaf.
+#[inline(always)]
+pub(super) fn owner(leaf: u32, tin: u8) -> u32 {
+    leaf | u32::from(tin) << 29
 }
 
 const _: () = assert!(size_of::<Flow>() == 128);
@@ -89,28 +151,12 @@ pub(super) struct Flows {
 /// The key of a flow or host of a tin: the tin number stands where leaves never reach.
 #[inline(always)]
 pub(super) fn key(leaf: u32, tin: u8, hash: u32) -> u64 {
-    u64::from(leaf | u32::from(tin) << 29) << 32 | u64::from(hash)
+    u64::from(owner(leaf, tin)) << 32 | u64::from(hash)
 }
 
 impl Flows {
     pub(super) fn new(capacity: usize) -> Flows {
-        let flows = filled(capacity, |number| Flow {
-            head: NONE,
-            tail: NONE,
-            next: next(number, capacity),
-            way: Way(0),
-            leaf: NONE,
-            hash: 0,
-            packets: 0,
-            bytes: 0,
-            deficit: 0,
-            ends: [NONE; 2],
-            tin: 0,
-            state: State::Free,
-            unresponsive: false,
-            idle_since: 0,
-            memory: Memory::default(),
-        });
+        let flows = filled(capacity, |number| Flow { next: next(number, capacity), ..Flow::FREE });
         Flows {
             flows,
             sets: Sets::new(capacity),
@@ -140,17 +186,12 @@ impl Flows {
     /// Whether a flow is that of a packet.
     #[inline(always)]
     pub(super) fn is(&self, flow: u32, leaf: u32, tin: u8, hash: u32) -> bool {
-        self.flows
-            .get(flow as usize)
-            .is_some_and(|flow| flow.leaf == leaf && flow.hash == hash && flow.tin == tin)
+        self.flows.get(flow as usize).is_some_and(|flow| flow.owner == owner(leaf, tin) && flow.hash == hash)
     }
 
     #[inline(always)]
     fn known(&self, leaf: u32, tin: u8, hash: u64) -> Option<(u32, bool)> {
-        self.sets.find(hash, |flow| {
-            let flow = &self.flows[flow as usize];
-            flow.leaf == leaf && flow.tin == tin
-        })
+        self.sets.find(hash, |flow| self.flows[flow as usize].owner == owner(leaf, tin))
     }
 
     /// The queue of a packet's flow. `full`: the tin has as many queues as it may have, and new flows share by ten bits of their hash.
@@ -218,30 +259,19 @@ impl Flows {
         let flow = &mut self.flows[number as usize];
         self.free = flow.next;
         *flow = Flow {
-            head: NONE,
-            tail: NONE,
-            next: NONE,
-            way,
-            leaf,
+            owner: owner(leaf, tin),
             hash: arrival.flow,
-            packets: 0,
-            bytes: 0,
-            deficit: 0,
-            ends,
-            tin,
             state: State::Idle,
-            unresponsive: false,
-            idle_since: now,
-            memory: Memory::default(),
+            idle_since: stale(now),
+            ends,
+            memory: Memory { way, ..Flow::FREE.memory },
+            ..Flow::FREE
         };
         Found::New(number)
     }
 
     fn shared(&self, leaf: u32, tin: u8, hash: u64) -> Found {
-        let ours = |flow: &u32| {
-            let flow = &self.flows[*flow as usize];
-            flow.leaf == leaf && flow.tin == tin
-        };
+        let ours = |flow: &u32| self.flows[*flow as usize].owner == owner(leaf, tin);
         match self.sets.neighbours(hash).find(ours) {
             Some(flow) => Found::Shared(flow),
             None => Found::Nowhere,
@@ -250,12 +280,12 @@ impl Flows {
 
     /// Frees the stalest idle queue of those that the hand passes.
     fn sweep(&mut self, now: u64, hosts: &mut Hosts) {
-        let mut stalest: Option<(u64, u32)> = None;
+        let mut stalest: Option<(u32, u32)> = None;
         for _ in 0..SWEEP.min(self.flows.len()) {
             self.hand = if self.hand + 1 >= self.flows.len() { 0 } else { self.hand + 1 };
             let flow = &self.flows[self.hand];
             if flow.state == State::Idle {
-                let age = now.wrapping_sub(flow.idle_since);
+                let age = stale(now).wrapping_sub(flow.idle_since);
                 if stalest.is_none_or(|(oldest, _)| age > oldest) {
                     stalest = Some((age, self.hand as u32));
                 }
@@ -270,12 +300,12 @@ impl Flows {
     pub(super) fn release(&mut self, number: u32, hosts: &mut Hosts) {
         let flow = &mut self.flows[number as usize];
         debug_assert_eq!((flow.state, flow.packets), (State::Idle, 0));
-        self.sets.clear(flow.way);
+        self.sets.clear(flow.memory.way);
         for host in flow.ends {
             hosts.release(host);
         }
         flow.state = State::Free;
-        flow.leaf = NONE;
+        flow.owner = NONE;
         flow.next = self.free;
         self.free = number;
         self.evicted += 1;

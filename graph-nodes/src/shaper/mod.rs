@@ -19,6 +19,8 @@
 //!
 //! The read order: [`tins`](Tins), `codel`, `blue`, `rounds`, `flows`, `queues`; then `tree`.
 
+use strum::EnumCount;
+
 mod blue;
 mod codel;
 mod delays;
@@ -79,13 +81,13 @@ pub struct Settings {
     pub hz: u64,
     /// Nodes of the tree, both directions. Some 900 bytes each.
     pub nodes: usize,
-    /// Customers times directions, at most 2²⁹. 128 bytes each, and as many in the tree; nothing until they are set up.
+    /// Customers times directions, below 2²⁹. 128 bytes each, and as many in the tree; nothing until they are set up.
     pub leaves: usize,
     /// Tins that can have packets at a time. 256 bytes each.
     pub tins: usize,
     /// Flows that can have packets at a time. 160 bytes each, 56 more for their hosts.
     pub flows: usize,
-    /// Packets that can be queued at a time. 24 bytes each, and the frame.
+    /// Packets that can be queued at a time. 16 bytes each, and the frame.
     pub packets: usize,
     /// Bytes of memory that a packet holds, whatever its length: a frame.
     pub frame: u32,
@@ -166,6 +168,8 @@ pub enum Cause {
     Refused,
     /// Its leaf was removed.
     Removed,
+    /// A pure ACK, and a later one of its flow says all that it said.
+    AckFilter,
 }
 
 /// What the whole of the queues has counted, in packets: `arrived` = `dequeued` + all drops + [`Queues::backlog`].
@@ -176,7 +180,7 @@ pub struct Totals {
     /// Given out by [`Queues::dequeue`].
     pub dequeued: u64,
     /// Dropped, by cause.
-    pub dropped: [u64; 5],
+    pub dropped: [u64; Cause::COUNT],
 }
 
 /// What is known of a leaf.

@@ -1,45 +1,86 @@
 //! Places of packets: one array for all queues, each packet linked to the one behind it.
+//!
+//! The first packet of a flow stands in the flow itself: most flows have no second one.
 
 use super::{
+    Arrival,
     memory::filled,
     sets::{NONE, next},
 };
 use crate::fib::prefetch;
 
-/// A packet in a queue, 24 bytes.
-#[derive(Clone, Copy)]
+/// A packet in a queue, 16 bytes.
+///
+/// ```text
+///  stamp  ├─ when it came, 46 bits ─┬ ACK 1 ┬ ECN 1 ┬ length 16 ┤
+/// ```
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// When it came.
-    pub(super) at: u64,
+    stamp: u64,
     pub(super) handle: u32,
     /// The packet behind it in its queue, or the next free place.
     pub(super) next: u32,
-    pub(super) length: u32,
-    pub(super) ecn_capable: bool,
+}
+
+/// Bits of a stamp below the time.
+const BELOW: u32 = 18;
+const ECN: u64 = 1 << 16;
+const ACK: u64 = 1 << 17;
+
+impl Place {
+    pub(super) const EMPTY: Place = Place { stamp: 0, handle: 0, next: NONE };
+
+    #[inline(always)]
+    pub(super) fn new(arrival: &Arrival, now: u64, ack: bool) -> Place {
+        let flags = u64::from(arrival.ecn_capable) << 16 | u64::from(ack) << 17;
+        let stamp = now << BELOW | flags | u64::from(arrival.length & 0xffff);
+        Place { stamp, handle: arrival.packet, next: NONE }
+    }
+
+    /// Bytes.
+    #[inline(always)]
+    pub(super) fn length(&self) -> u32 {
+        u32::from(self.stamp as u16)
+    }
+
+    /// Ticks since it came, up to 2⁴⁵ (four hours of a fast counter); none if it comes from the future.
+    #[inline(always)]
+    pub(super) fn sojourn(&self, now: u64) -> u64 {
+        let difference = (now << BELOW).wrapping_sub(self.stamp & !((1 << BELOW) - 1)).cast_signed();
+        (difference >> BELOW).max(0).cast_unsigned()
+    }
+
+    #[inline(always)]
+    pub(super) fn ecn_capable(&self) -> bool {
+        self.stamp & ECN != 0
+    }
+
+    /// It is a pure ACK that a later one may make redundant.
+    #[inline(always)]
+    pub(super) fn is_ack(&self) -> bool {
+        self.stamp & ACK != 0
+    }
 }
 
 /// All places.
 pub(super) struct Packets {
     places: Vec<Place>,
     free: u32,
-    used: usize,
 }
 
 impl Packets {
     pub(super) fn new(capacity: usize) -> Packets {
-        let places = filled(capacity, |number| Place {
-            at: 0,
-            handle: 0,
-            next: next(number, capacity),
-            length: 0,
-            ecn_capable: false,
-        });
-        Packets { places, free: if capacity == 0 { NONE } else { 0 }, used: 0 }
+        let places = filled(capacity, |number| Place { next: next(number, capacity), ..Place::EMPTY });
+        Packets { places, free: if capacity == 0 { NONE } else { 0 } }
     }
 
-    #[inline]
+    /// Places taken: for tests.
     pub(super) fn used(&self) -> usize {
-        self.used
+        let (mut free, mut next) = (0, self.free);
+        while let Some(place) = self.places.get(next as usize) {
+            (free, next) = (free + 1, place.next);
+        }
+        self.places.len() - free
     }
 
     #[inline]
@@ -58,7 +99,6 @@ impl Packets {
         let number = self.free;
         let free = self.places.get_mut(number as usize)?;
         self.free = free.next;
-        self.used += 1;
         *free = place;
         Some(number)
     }
@@ -69,7 +109,6 @@ impl Packets {
         let taken = *place;
         place.next = self.free;
         self.free = number;
-        self.used -= 1;
         taken
     }
 

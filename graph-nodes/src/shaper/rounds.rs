@@ -11,16 +11,15 @@
 //! ```
 
 use super::{flows::Flow, sets::NONE};
-use crate::fib::prefetch;
 
 /// Rounds that have a list: one cache line. With more, flows of a host that has more than seven would be looked at less often before they send.
-const AHEAD: u32 = 8;
+const AHEAD: usize = 8;
 
 /// A list of flows, first in, first out.
 #[derive(Clone, Copy)]
 pub(super) struct List {
     pub(super) head: u32,
-    tail: u32,
+    pub(super) tail: u32,
 }
 
 impl List {
@@ -37,79 +36,73 @@ impl List {
         self.tail = flow;
     }
 
-    #[inline]
-    pub(super) fn pop(&mut self, flows: &[Flow]) {
-        self.head = flows[self.head as usize].next;
+    /// `first`: the flow at the head.
+    #[inline(always)]
+    pub(super) fn pop(&mut self, first: &Flow) {
+        self.head = first.next;
     }
 }
 
-/// The bulk flows of a tin.
-#[repr(C)]
+/// The bulk flows of a tin, by round.
+pub(super) type Lists = [List; AHEAD];
+
+/// Which of the [`Lists`] is on, and which have flows: apart from them, since a tin without bulk flows needs no more.
+#[derive(Clone, Copy)]
 pub(super) struct Rounds {
-    lists: [List; AHEAD as usize],
     /// The round that is on, modulo `AHEAD`.
-    round: u32,
+    round: u8,
     /// A bit for each list that has flows.
     occupied: u8,
 }
 
 impl Rounds {
-    pub(super) const EMPTY: Rounds = Rounds { lists: [List::EMPTY; AHEAD as usize], round: 0, occupied: 0 };
+    pub(super) const EMPTY: Rounds = Rounds { round: 0, occupied: 0 };
+    pub(super) const LISTS: Lists = [List::EMPTY; AHEAD];
 
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
         self.occupied == 0
     }
 
     /// Gives a flow the quanta (2^`shift` bytes each) that it needs to send, as far as there are rounds, and stands it there.
     #[inline]
-    pub(super) fn push(&mut self, flows: &mut [Flow], flow: u32, shift: u32) {
+    pub(super) fn push(&mut self, lists: &mut Lists, flows: &mut [Flow], flow: u32, shift: u32) {
         let deficit = &mut flows[flow as usize].deficit;
         let needs = if *deficit > 0 { 0 } else { (deficit.unsigned_abs() >> shift) + 1 };
-        let ahead = needs.clamp(1, AHEAD - 1);
+        let ahead = needs.clamp(1, AHEAD as u32 - 1);
         *deficit += (needs.min(ahead) << shift) as i32;
-        let round = (self.round + ahead) % AHEAD;
-        self.lists[round as usize].push(flows, flow);
+        let round = (u32::from(self.round) + ahead) as usize % AHEAD;
+        lists[round].push(flows, flow);
         self.occupied |= 1 << round;
     }
 
     /// The flow whose turn it is; rounds in which nobody stands are past then.
     #[inline]
-    pub(super) fn head(&mut self) -> u32 {
+    pub(super) fn head(&mut self, lists: &Lists) -> u32 {
         if self.occupied == 0 {
             return NONE;
         }
         self.round = self.next_round();
-        self.lists[self.round as usize].head
+        lists[usize::from(self.round) % AHEAD].head
     }
 
     /// The same, and nothing changes.
     #[inline]
-    pub(super) fn peek(&self) -> u32 {
-        if self.occupied == 0 { NONE } else { self.lists[self.next_round() as usize].head }
-    }
-
-    /// Asks for all its lines.
-    #[inline(always)]
-    pub(super) fn prefetch(&self) {
-        prefetch(self);
-    }
-
-    /// All lists, in no order of turns.
-    pub(super) fn lists(&self) -> impl Iterator<Item = &List> {
-        self.lists.iter()
+    pub(super) fn peek(self, lists: &Lists) -> u32 {
+        if self.occupied == 0 { NONE } else { lists[usize::from(self.next_round()) % AHEAD].head }
     }
 
     #[inline]
-    fn next_round(&self) -> u32 {
-        (self.round + self.occupied.rotate_right(self.round).trailing_zeros()) % AHEAD
+    fn next_round(self) -> u8 {
+        ((u32::from(self.round) + self.occupied.rotate_right(self.round.into()).trailing_zeros())
+            % AHEAD as u32) as u8
     }
 
-    /// Takes out the flow whose turn it is.
+    /// Takes out the flow whose turn it is, which is `first`.
     #[inline]
-    pub(super) fn pop(&mut self, flows: &[Flow]) {
-        let list = &mut self.lists[self.round as usize];
-        list.pop(flows);
+    pub(super) fn pop(&mut self, lists: &mut Lists, first: &Flow) {
+        let list = &mut lists[usize::from(self.round) % AHEAD];
+        list.pop(first);
         if list.head == NONE {
             self.occupied &= !(1 << self.round);
         }

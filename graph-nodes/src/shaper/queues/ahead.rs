@@ -1,7 +1,7 @@
 //! Lines to ask for ahead, in the order in which each needs the one before it.
 
 use super::{
-    super::{Arrival, Lead, Leaf, TINS, sets::NONE},
+    super::{Arrival, Lead, Leaf, TINS, flows::State, sets::NONE},
     Queues,
 };
 use crate::fib::prefetch;
@@ -25,18 +25,22 @@ impl Queues {
         let which = self.disciplines[usize::from(state.discipline)].tin_of[usize::from(arrival.dscp & 63)];
         if let Some(tin) = self.tins.tins.get(state.tins[usize::from(which) % TINS] as usize) {
             prefetch(tin);
-            prefetch(&tin.counters);
         }
         Lead(self.flows.look_up(leaf.0, which, arrival.flow))
     }
 
-    /// Then: the last packet of the flow that [`Queues::prefetch_queue`] has returned.
+    /// Then: what the flow that [`Queues::prefetch_queue`] has returned links the packet to.
     #[inline(always)]
     pub fn prefetch_tail(&self, Lead(flow): Lead) {
-        if let Some(flow) = self.flows.flows.get(flow as usize)
-            && flow.packets != 0
-        {
+        let Some(flow) = self.flows.flows.get(flow as usize) else { return };
+        if flow.packets > 1 {
             self.packets.prefetch(flow.tail);
+        } else if flow.state == State::Idle
+            && let Some(leaf) = self.leaves.get(flow.leaf() as usize)
+            && let Some(tin) = self.tins.tins.get(leaf.tins[usize::from(flow.tin())] as usize)
+            && let Some(last) = self.flows.flows.get(tin.sparse.tail as usize)
+        {
+            prefetch(last);
         }
     }
 
@@ -55,9 +59,10 @@ impl Queues {
         let at = state.tins[7 - state.backlogged.leading_zeros() as usize % TINS];
         if let Some(tin) = self.tins.tins.get(at as usize) {
             prefetch(tin);
-            prefetch(&tin.counters);
-            prefetch(&tin.delays);
-            tin.rounds.prefetch();
+            prefetch(&tin.leaving);
+            if state.packets > 1 {
+                prefetch(&tin.lists);
+            }
         }
         Lead(at)
     }
@@ -66,20 +71,25 @@ impl Queues {
     #[inline(always)]
     pub fn prefetch_flow(&self, Lead(tin): Lead) -> Lead {
         let Some(tin) = self.tins.tins.get(tin as usize) else { return Lead::default() };
-        let number = if tin.sparse.head != NONE { tin.sparse.head } else { tin.rounds.peek() };
+        let number = if tin.sparse.head != NONE { tin.sparse.head } else { tin.rounds.peek(&tin.lists) };
         if let Some(flow) = self.flows.flows.get(number as usize) {
             prefetch(flow);
-            prefetch(&flow.memory);
         }
         Lead(number)
     }
 
-    /// Then: the first packet of the flow that [`Queues::prefetch_flow`] has returned.
+    /// Then: what the flow that [`Queues::prefetch_flow`] has returned needs to send its first packet.
     #[inline(always)]
     pub fn prefetch_packet(&self, Lead(flow): Lead) {
-        if let Some(flow) = self.flows.flows.get(flow as usize) {
-            self.packets.prefetch(flow.head);
+        let Some(flow) = self.flows.flows.get(flow as usize) else { return };
+        if flow.packets > 1 {
+            self.packets.prefetch(flow.first.next);
+        }
+        if flow.state == State::Bulk {
             self.hosts.prefetch(flow.ends);
+        }
+        if !flow.calm {
+            prefetch(&flow.memory);
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Everything counted anew, for tests and fuzzing.
 
 use super::{
-    super::{Leaf, TINS, flows::State, sets::NONE},
+    super::{
+        Leaf, TINS,
+        flows::{State, owner},
+        sets::NONE,
+    },
     Queues,
 };
 
@@ -19,6 +23,7 @@ impl Queues {
         let mut packets = 0usize;
         let mut listed = 0usize;
         let mut bulk_ends = 0usize;
+        let mut places = 0usize;
         for (number, state) in self.leaves.iter().enumerate() {
             if !self.is_set_up(Leaf(number as u32)) {
                 equal("a leaf that isn't set up has packets", (0, 0), (state.packets, state.backlogged))?;
@@ -35,12 +40,12 @@ impl Queues {
                 equal("tin's leaf", (number as u32, which as u8), (tin.leaf, tin.number))?;
                 equal("backlogged", tin.packets != 0, state.backlogged & 1 << which != 0)?;
                 let (mut of_tin, mut flows, mut unresponsive) = ((0u32, 0u32), (0u16, 0u16), 0u32);
-                let lists = tin.rounds.lists().map(|list| (list, false));
+                let lists = tin.lists.iter().map(|list| (list, false));
                 for (list, sparse) in lists.chain([(&tin.sparse, true)]) {
                     let mut next = list.head;
                     while next != NONE {
                         let flow = &self.flows.flows[next as usize];
-                        equal("flow's leaf and tin", (number as u32, which as u8), (flow.leaf, flow.tin))?;
+                        equal("flow's leaf and tin", owner(number as u32, which as u8), flow.owner)?;
                         equal("sparse list", sparse, flow.state == State::Sparse)?;
                         if flow.state == State::Waiting {
                             equal("packets of a waiting flow", 0, flow.packets)?;
@@ -52,16 +57,21 @@ impl Queues {
                         }
                         unresponsive += u32::from(flow.unresponsive);
                         equal("unresponsive", flow.memory.blue.is_active(), flow.unresponsive)?;
-                        let mut of_flow = (0u32, 0u32);
-                        let mut place = flow.head;
+                        equal("calm", flow.memory.codel.is_calm(), flow.calm)?;
+                        let (mut of_flow, mut acks) = ((0u32, 0u32), 0u16);
+                        let (mut packet, mut place) = (&flow.first, NONE);
                         while of_flow.0 < flow.packets {
-                            let packet = self.packets.place(place);
-                            of_flow = (of_flow.0 + 1, of_flow.1 + packet.length);
-                            if of_flow.0 == flow.packets {
+                            of_flow = (of_flow.0 + 1, of_flow.1 + packet.length());
+                            acks += u16::from(packet.is_ack());
+                            if of_flow.0 < flow.packets {
+                                place = packet.next;
+                                packet = self.packets.place(place);
+                                places += 1;
+                            } else if flow.packets > 1 {
                                 equal("a flow's last packet", place, flow.tail)?;
                             }
-                            place = packet.next;
                         }
+                        equal("a flow's ACKs", acks, flow.acks)?;
                         equal("flow", of_flow, (flow.packets, flow.bytes))?;
                         of_tin = (of_tin.0 + of_flow.0, of_tin.1 + of_flow.1);
                         listed += 1;
@@ -70,7 +80,7 @@ impl Queues {
                 }
                 equal("tin", of_tin, (tin.packets, tin.bytes))?;
                 equal("tin's flows", flows, (tin.sparse_flows, tin.bulk_flows))?;
-                equal("tin's unresponsive flows", unresponsive, tin.unresponsive)?;
+                equal("tin's unresponsive flows", unresponsive, tin.rare.unresponsive)?;
                 of_leaf = (of_leaf.0 + of_tin.0, of_leaf.1 + of_tin.1);
             }
             equal("leaf", of_leaf, (state.packets, state.bytes))?;
@@ -79,7 +89,8 @@ impl Queues {
             equal("leaf's in and out", view.counters.enqueued, out)?;
             packets += state.packets as usize;
         }
-        equal("packets", packets, self.packets.used())?;
+        equal("packets", packets, self.queued)?;
+        equal("places of packets", places, self.packets.used())?;
         equal("packets within the limit", true, packets <= self.settings.packets)?;
         let kept = self.flows.flows.iter().filter(|flow| !matches!(flow.state, State::Free | State::Idle));
         equal("flows in lists", listed, kept.count())?;

@@ -31,83 +31,46 @@ impl Queues {
         self.totals.arrived += 1;
         let number = leaf.0;
         let state = &self.leaves[number as usize];
-        let discipline = &self.disciplines[usize::from(state.discipline)];
-        let which = discipline.tin_of[usize::from(arrival.dscp & 63)];
-        let holds = discipline.holds;
-        if !self.is_set_up(leaf) {
+        let which = self.disciplines[usize::from(state.discipline)].tin_of[usize::from(arrival.dscp & 63)];
+        if state.limit == 0 {
             return self.refuse(leaf, which, arrival, dropped);
         }
-        let Some(at) = self.tin_of(number, which, now) else {
-            return self.refuse(leaf, which, arrival, dropped);
-        };
-        let tin = &mut self.tins.tins[at as usize];
-        let found = if self.flows.is(lead.0, number, which, arrival.flow) {
-            Found::Known(lead.0, false)
-        } else {
-            let full = u32::from(tin.sparse_flows) + u32::from(tin.bulk_flows) >= FLOWS;
-            self.flows.find(number, which, arrival, full, now, &mut self.hosts, holds)
-        };
-        let flow_number = match found {
-            Found::Known(flow, elsewhere) => {
-                tin.ways.indirect += u32::from(elsewhere);
-                flow
+        let mut at = state.tins[usize::from(which)];
+        if at == NONE {
+            match self.take_tin(number, which, now) {
+                Some(taken) => at = taken,
+                None => return self.refuse(leaf, which, arrival, dropped),
             }
-            Found::New(flow) => {
-                tin.ways.misses += 1;
-                flow
+        }
+        let mut flow_number = lead.0;
+        if !self.flows.is(flow_number, number, which, arrival.flow) {
+            match self.flow_of(number, which, at, arrival, now) {
+                Some(found) => flow_number = found,
+                None => return self.refuse(leaf, which, arrival, dropped),
             }
-            Found::Shared(flow) => {
-                tin.ways.collisions += 1;
-                flow
-            }
-            Found::Nowhere => {
-                // Any queue of the tin is better than none.
-                let flow = if tin.sparse.head != NONE { tin.sparse.head } else { tin.rounds.head() };
-                if flow == NONE {
-                    return self.refuse(leaf, which, arrival, dropped);
-                }
-                tin.ways.collisions += 1;
-                flow
-            }
-        };
-        let place = Place {
-            at: now,
-            handle: arrival.packet,
-            next: NONE,
-            length: arrival.length,
-            ecn_capable: arrival.ecn_capable,
-        };
-        let Some(place) = self.packets.put(place) else {
-            return self.refuse(leaf, which, arrival, dropped);
-        };
-        let state = &mut self.leaves[number as usize];
-        let flow = &mut self.flows.flows[flow_number as usize];
+        }
+        let Queues { leaves, tins, flows, packets, hosts, .. } = self;
+        let state = &mut leaves[number as usize];
+        let tin = &mut tins.tins[at as usize];
+        let flow = &mut flows.flows[flow_number as usize];
+        let place = Place::new(arrival, now, false);
         if flow.packets == 0 {
-            flow.head = place;
+            flow.first = place;
         } else {
-            self.packets.link(flow.tail, place);
+            let Some(place) = packets.put(place) else {
+                return self.refuse(leaf, which, arrival, dropped);
+            };
+            if flow.packets == 1 {
+                flow.first.next = place;
+            } else {
+                packets.link(flow.tail, place);
+            }
+            flow.tail = place;
         }
-        flow.tail = place;
         flow.packets += 1;
         flow.bytes += arrival.length;
-        match flow.state {
-            State::Idle => {
-                flow.state = State::Sparse;
-                flow.deficit = 1 << state.shift;
-                tin.sparse_flows += 1;
-                tin.unresponsive += u32::from(flow.unresponsive);
-                tin.sparse.push(&mut self.flows.flows, flow_number);
-            }
-            State::Waiting => {
-                flow.state = State::Bulk;
-                tin.bulk_flows += 1;
-                self.hosts.count(flow.ends, true);
-            }
-            State::Sparse | State::Bulk | State::Free => {}
-        }
-        let packets = self.flows.flows[flow_number as usize].packets;
-        if tin.longest == flow_number || packets > tin.longest_packets {
-            (tin.longest, tin.longest_packets) = (flow_number, packets);
+        if tin.longest == flow_number || flow.packets > tin.longest_packets {
+            (tin.longest, tin.longest_packets) = (flow_number, flow.packets);
         }
         if tin.packets == 0 {
             // Credit is not saved up while there is nothing to send.
@@ -116,34 +79,87 @@ impl Queues {
         tin.packets += 1;
         tin.bytes += arrival.length;
         tin.longest_packet = tin.longest_packet.max(arrival.length);
-        tin.counters.enqueued += 1;
-        tin.counters.enqueued_bytes += u64::from(arrival.length);
+        tin.enqueued += 1;
+        tin.enqueued_bytes += u64::from(arrival.length);
         let begins = state.packets == 0;
         state.packets += 1;
         state.bytes += arrival.length;
         state.backlogged |= 1 << which;
-        let crowded = state.packets > state.limit;
-        self.note(number);
-        if crowded {
-            self.shed(number, now, dropped);
+        match flow.state {
+            State::Idle => {
+                flow.state = State::Sparse;
+                flow.deficit = 1 << state.shift;
+                tin.sparse_flows += 1;
+                if flow.unresponsive {
+                    tin.rare.unresponsive += 1;
+                }
+                tin.sparse.push(&mut flows.flows, flow_number);
+            }
+            State::Waiting => {
+                flow.state = State::Bulk;
+                tin.bulk_flows += 1;
+                hosts.count(flow.ends, true);
+            }
+            State::Sparse | State::Bulk | State::Free => {}
         }
-        while self.packets.used() > self.settings.packets {
+        self.queued += 1;
+        let (packets, limit) = (state.packets, state.limit);
+        if self.crowded == number || packets > self.crowded_packets {
+            (self.crowded, self.crowded_packets) = (number, packets);
+        }
+        if packets > limit || self.queued > self.settings.packets {
+            self.make_room(number, packets > limit, now, dropped);
+            return begins && self.leaves[number as usize].packets != 0;
+        }
+        self.debug_check();
+        begins
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, leaf: u32, crowded: bool, now: u64, dropped: &mut impl FnMut(Dropped)) {
+        if crowded {
+            self.shed(leaf, now, dropped);
+        }
+        while self.queued > self.settings.packets {
             // The crowded leaf has packets, but none of its longest queues may have any more; this leaf's has.
-            if !self.shed(self.crowded, now, dropped) && !self.shed(number, now, dropped) {
+            if !self.shed(self.crowded, now, dropped) && !self.shed(leaf, now, dropped) {
                 break;
             }
         }
         self.debug_check();
-        begins && self.leaves[number as usize].packets != 0
     }
 
-    /// The tin's number for a leaf's packets of `which`, taken from the pool if need be.
-    #[inline]
-    fn tin_of(&mut self, leaf: u32, which: u8, now: u64) -> Option<u32> {
-        let at = self.leaves[leaf as usize].tins[usize::from(which)];
-        if at != NONE { Some(at) } else { self.take_tin(leaf, which, now) }
+    /// The queue of a packet's flow where no lead has led to it.
+    #[inline(never)]
+    fn flow_of(&mut self, leaf: u32, which: u8, at: u32, arrival: &Arrival, now: u64) -> Option<u32> {
+        let tin = &mut self.tins.tins[at as usize];
+        let full = u32::from(tin.sparse_flows) + u32::from(tin.bulk_flows) >= FLOWS;
+        let holds = self.disciplines[usize::from(self.leaves[leaf as usize].discipline)].holds;
+        let ways = &mut tin.rare.ways;
+        match self.flows.find(leaf, which, arrival, full, now, &mut self.hosts, holds) {
+            Found::Known(flow, elsewhere) => {
+                ways.indirect += u32::from(elsewhere);
+                Some(flow)
+            }
+            Found::New(flow) => {
+                ways.misses += 1;
+                Some(flow)
+            }
+            Found::Shared(flow) => {
+                ways.collisions += 1;
+                Some(flow)
+            }
+            Found::Nowhere => {
+                // Any queue of the tin is better than none.
+                let flow = tin.head();
+                tin.rare.ways.collisions += u32::from(flow != NONE);
+                (flow != NONE).then_some(flow)
+            }
+        }
     }
 
+    /// A tin for a leaf's packets of `which`, from the pool.
     #[inline(never)]
     fn take_tin(&mut self, leaf: u32, which: u8, now: u64) -> Option<u32> {
         let mut at = self.tins.candidate(now)?;
@@ -157,6 +173,7 @@ impl Queues {
     }
 
     #[cold]
+    #[inline(never)]
     fn refuse(&mut self, leaf: Leaf, tin: u8, arrival: &Arrival, dropped: &mut impl FnMut(Dropped)) -> bool {
         self.totals.dropped[Cause::Refused as usize] += 1;
         let Arrival { packet, length, .. } = *arrival;

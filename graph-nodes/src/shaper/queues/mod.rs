@@ -17,7 +17,7 @@ use super::{
     memory::{Zeroed, zeroed},
     packets::Packets,
     sets::NONE,
-    tin::{Tin, TinPool},
+    tin::{Former, Tin, TinPool},
 };
 
 /// Least memory of a leaf's limit in bytes (CAKE's): a burst of a fast sender into a slow line.
@@ -44,7 +44,7 @@ struct LeafState {
     /// The quantum is 2^`shift` bytes.
     shift: u8,
     /// What tins had counted that went back to the pool.
-    counters: Counters,
+    former: Former,
 }
 
 // SAFETY: integers.
@@ -62,6 +62,8 @@ pub struct Queues {
     flows: Flows,
     hosts: Hosts,
     packets: Packets,
+    /// Packets that are queued.
+    queued: usize,
     random: u32,
     /// The leaf that had the most packets when it was last looked at, and how many.
     crowded: u32,
@@ -76,7 +78,7 @@ impl Queues {
     /// With no discipline, more than 256, or sizes that don't fit.
     pub fn new(settings: Settings, disciplines: &[Discipline]) -> Queues {
         assert!((1..=256).contains(&disciplines.len()), "one to 256 disciplines");
-        assert!(settings.leaves <= 1 << 29 && settings.packets < u32::MAX as usize, "too large");
+        assert!(settings.leaves < 1 << 29 && settings.packets < u32::MAX as usize, "too large");
         Queues {
             disciplines: disciplines.iter().map(Prepared::new).collect(),
             leaves: zeroed(settings.leaves),
@@ -85,6 +87,7 @@ impl Queues {
             hosts: Hosts::new(settings.flows),
             // One more than the limit: a packet is queued before it is decided which one goes.
             packets: Packets::new(settings.packets + 1),
+            queued: 0,
             random: 0x9e37_79b9,
             crowded: NONE,
             crowded_packets: 0,
@@ -161,8 +164,7 @@ impl Queues {
                 continue;
             }
             loop {
-                let tin = &mut self.tins.tins[at as usize];
-                let flow = if tin.sparse.head != NONE { tin.sparse.head } else { tin.rounds.head() };
+                let flow = self.tins.tins[at as usize].head();
                 if flow == NONE {
                     break;
                 }
@@ -170,22 +172,21 @@ impl Queues {
                     let place = self.take(number, at, flow);
                     self.drop(number, at, &place, Cause::Removed, dropped);
                 }
-                self.unlist(at, flow, now);
+                self.unlist(at, now);
             }
             self.give_back(at);
         }
-        self.note(number);
         self.debug_check();
         let state = &mut self.leaves[number as usize];
         state.limit = 0;
-        std::mem::take(&mut state.counters)
+        std::mem::take(&mut state.former).counters()
     }
 
     fn give_back(&mut self, at: u32) {
         let tin = &self.tins.tins[at as usize];
         debug_assert_eq!(tin.packets, 0);
         let state = &mut self.leaves[tin.leaf as usize];
-        state.counters.add(&tin.counters);
+        state.former.add(&tin.counters());
         state.tins[usize::from(tin.number)] = NONE;
         self.tins.release(at);
     }
@@ -194,7 +195,7 @@ impl Queues {
     fn debug_check(&self) {
         debug_assert_eq!(
             self.totals.arrived,
-            self.totals.dequeued + self.totals.dropped.iter().sum::<u64>() + self.packets.used() as u64
+            self.totals.dequeued + self.totals.dropped.iter().sum::<u64>() + self.queued as u64
         );
     }
 }

@@ -24,23 +24,13 @@ impl Queues {
         flow.memory.blue.overflowed(now, freeze);
         let tin = &mut self.tins.tins[at as usize];
         if flow.memory.blue.is_active() && !std::mem::replace(&mut flow.unresponsive, true) {
-            tin.unresponsive += 1;
+            tin.rare.unresponsive += 1;
         }
         let empty = tin.packets == 0;
         self.drop(leaf, at, &place, Cause::Overlimit, dropped);
         if empty {
             self.settle(at, now);
         }
-        self.note(leaf);
         true
-    }
-
-    /// Remembers the leaf if it has more packets than the one that is remembered.
-    #[inline]
-    pub(super) fn note(&mut self, leaf: u32) {
-        let packets = self.leaves[leaf as usize].packets;
-        if self.crowded == leaf || packets > self.crowded_packets {
-            (self.crowded, self.crowded_packets) = (leaf, packets);
-        }
     }
 }

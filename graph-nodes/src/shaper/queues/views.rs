@@ -8,7 +8,7 @@ use super::{
 impl Queues {
     /// Packets that are queued.
     pub fn backlog(&self) -> usize {
-        self.packets.used()
+        self.queued
     }
 
     /// What has been counted since the start.
@@ -22,9 +22,9 @@ impl Queues {
         if !self.is_set_up(leaf) {
             return LeafView::default();
         }
-        let mut counters = state.counters;
+        let mut counters = state.former.counters();
         for &at in state.tins.iter().filter(|&&at| at != NONE) {
-            counters.add(&self.tins.tins[at as usize].counters);
+            counters.add(&self.tins.tins[at as usize].counters());
         }
         LeafView { packets: state.packets, bytes: state.bytes, limit: state.limit, counters }
     }
@@ -45,12 +45,12 @@ impl Queues {
             limits: prepared.limits(state.mtu_time, usize::from(which)),
             packets: tin.packets,
             bytes: tin.bytes,
-            delays: tin.delays,
-            counters: tin.counters,
-            ways: tin.ways,
+            delays: tin.leaving.delays,
+            counters: tin.counters(),
+            ways: tin.rare.ways,
             sparse_flows: tin.sparse_flows,
             bulk_flows: tin.bulk_flows,
-            unresponsive_flows: tin.unresponsive,
+            unresponsive_flows: tin.rare.unresponsive,
             longest_packet: tin.longest_packet,
             quantum: 1 << state.shift,
         })
@@ -62,10 +62,10 @@ impl Queues {
             return;
         }
         let state = &mut self.leaves[leaf.0 as usize];
-        each(None, std::mem::take(&mut state.counters), Ways::default());
+        each(None, std::mem::take(&mut state.former).counters(), Ways::default());
         for &at in state.tins.iter().filter(|&&at| at != NONE) {
             let tin = &mut self.tins.tins[at as usize];
-            each(Some(tin.number), std::mem::take(&mut tin.counters), std::mem::take(&mut tin.ways));
+            each(Some(tin.number), tin.take_counters(), std::mem::take(&mut tin.rare.ways));
         }
     }
 }
