@@ -101,6 +101,28 @@ pub enum Failure {
         /// The entry that would say.
         entry: &'static str,
     },
+    /// Nobody is called so.
+    #[error(
+        "no node of the tree and no customer is called {word}{}: weirstat show shaper lists the nodes, weirstat dump \
+         /customers/names the customers",
+        if like.is_empty() { String::new() } else { format!(", but there is {like}") }
+    )]
+    Unknown {
+        /// As it was written.
+        word: String,
+        /// Names like it.
+        like: String,
+    },
+    /// Several are called so.
+    #[error("{word} may be any of {count}: {some}; name one of them so")]
+    Several {
+        /// As it was written.
+        word: String,
+        /// How many.
+        count: usize,
+        /// How to name one.
+        some: String,
+    },
     /// A pattern cannot be understood.
     #[error(
         "{pattern:?} is not a pattern: {reason}; write a regular expression, with \\ before a character that is meant as \

@@ -12,6 +12,9 @@ mod failure;
 mod fs;
 mod lines;
 mod ls;
+#[cfg(test)]
+#[path = "../tests/measured/mod.rs"]
+mod measured;
 mod names;
 mod numbers;
 mod packed;
@@ -22,6 +25,10 @@ mod prometheus;
 mod rtt;
 mod saved;
 mod screen;
+#[cfg(test)]
+#[path = "../tests/shaped/mod.rs"]
+mod shaped;
+mod shaper;
 mod show;
 mod sparse;
 mod top;

@@ -1,7 +1,7 @@
 //! Where `poll` prints: a terminal, which is redrawn in place, or anything else, which gets one block after another and no
 //! control sequence.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use crate::complain;
 
@@ -131,6 +131,18 @@ impl<W: Write> Block<'_, W> {
 fn lines_of_terminal() -> usize {
     rustix::termios::tcgetwinsize(io::stdout())
         .map_or(LINES, |size| if size.ws_row == 0 { LINES } else { size.ws_row.into() })
+}
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
+/// Columns of standard output, if it is a terminal.
+pub fn columns_of_terminal() -> Option<usize> {
+    let columns = || match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => COLUMNS,
+    };
+    io::stdout().is_terminal().then(columns)
 }
 
 /// What redraws a terminal of so many lines with the beginning of a block that has `all` lines.

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use crate::connection::Silence;
 use crate::failure::Failure;
-use crate::screen::Screen;
+use crate::screen::{Screen, columns_of_terminal};
 use crate::view::seconds_since_1970;
 use crate::watch::{Interruption, Look, Watcher, watch};
 
 use super::json::Interval;
 use super::pass::Past;
 use super::subject::Source;
-use super::{Found, Layout, Rtt, columns_of_terminal};
+use super::{Found, Layout, Rtt};
 
 /// Shows each interval. That there is no weir, or one without round-trip times, at the start is an error; later it is waited
 /// for.
@@ -107,7 +107,7 @@ impl<W: Write> Watcher for Live<'_, W> {
         let note = Silence::of(look.writer).map(|silence| silence.to_string());
         let note = note.or_else(|| known.found.selection.note(&known.found.source));
         let rows = chosen.into_rows();
-        let terminal = self.screen.is_terminal().then(columns_of_terminal);
+        let terminal = columns_of_terminal();
         let interval = Some(Interval { time: seconds_since_1970(), seconds });
         let mut block = self.screen.block(self.out)?;
         self.rtt

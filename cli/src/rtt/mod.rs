@@ -14,13 +14,13 @@ mod live;
 pub mod lookup;
 pub mod pass;
 mod plot;
-mod selection;
+pub mod selection;
 pub mod subject;
-mod table;
+pub mod table;
 #[cfg(test)]
 pub mod trial;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +32,7 @@ use crate::complain;
 use crate::connection::Weir;
 use crate::failure::Failure;
 use crate::names::{Meaning, Names};
+use crate::screen::columns_of_terminal;
 use crate::view::interval;
 
 use figures::{Chosen, Row, Sort};
@@ -121,7 +122,7 @@ impl Rtt {
         }
         let weir = Weir::connect(path)?;
         let (found, rows) = self.read(&weir, path)?;
-        let terminal = std::io::stdout().is_terminal().then(columns_of_terminal);
+        let terminal = columns_of_terminal();
         self.print(&rows, &found, json, Layout { terminal, interval: None }, out)?;
         out.flush()?;
         if let Some(note) = found.selection.note(&found.source) {
@@ -211,12 +212,4 @@ struct Layout {
     terminal: Option<usize>,
     /// The interval that the figures are of.
     interval: Option<Interval>,
-}
-
-/// Columns of a terminal that does not say how many it has.
-const COLUMNS: usize = 80;
-
-fn columns_of_terminal() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .map_or(COLUMNS, |size| if size.ws_col == 0 { COLUMNS } else { size.ws_col.into() })
 }

@@ -85,7 +85,7 @@ impl Pass<'_> {
 }
 
 /// Objects that follow one another, so many at most at once.
-fn runs(objects: &[usize], most: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+pub fn runs(objects: &[usize], most: usize) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut left = objects;
     std::iter::from_fn(move || {
         let first = *left.first()?;

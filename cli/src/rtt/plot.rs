@@ -169,6 +169,6 @@ acme  delay up: 11 samples, p50 13.4us, p90 327ms, p99 >16.8s
     }
 
     fn bounds_of(bin: u64) -> u64 {
-        super::super::trial::bounds().get(bin as usize).copied().unwrap_or(u64::MAX >> 30)
+        crate::measured::bounds().get(bin as usize).copied().unwrap_or(u64::MAX >> 30)
     }
 }

@@ -32,13 +32,13 @@ pub struct Selection {
 }
 
 /// Understands an address, which is a prefix of all its bits, or a prefix.
-fn prefix(text: &str) -> Option<IpNet> {
+pub fn prefix(text: &str) -> Option<IpNet> {
     let net = text.parse().ok().or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)))?;
     Some(IpNet::trunc(&net))
 }
 
 /// Whether two prefixes have an address in common.
-fn overlap(one: &IpNet, other: &IpNet) -> bool {
+pub fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 

@@ -190,12 +190,16 @@ impl Source {
 }
 
 impl Vector {
-    fn of(entry: &Entry, meaning: &Meaning, reader: &Reader) -> Result<Vector, ReadError> {
+    /// An entry's rows that count.
+    pub fn of(entry: &Entry, meaning: &Meaning, reader: &Reader) -> Result<Vector, ReadError> {
         let rows = reader.extent(entry)?.rows;
-        let described = meaning.catalogue.describe(&entry.name);
-        // The control thread forwards nothing: its row of what workers count is a hole.
-        let first = described.is_some_and(|it| it.description.rows == Rows::Workers) && rows > 1;
-        Ok(Vector { entry: entry.clone(), rows: usize::from(first)..rows })
+        let rows = match meaning.catalogue.describe(&entry.name).map(|it| it.description.rows) {
+            // The control thread forwards nothing: its row of what workers count is a hole.
+            Some(Rows::Workers) if rows > 1 => 1..rows,
+            Some(Rows::Control) => 0..rows.min(1),
+            _ => 0..rows,
+        };
+        Ok(Vector { entry: entry.clone(), rows })
     }
 }
 

@@ -146,7 +146,7 @@ pub fn write(
 }
 
 /// A name that has room, and shows that it was cut.
-fn cut(name: &str, width: usize) -> String {
+pub fn cut(name: &str, width: usize) -> String {
     if name.chars().count() <= width {
         return name.to_owned();
     }

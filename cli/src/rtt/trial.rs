@@ -9,10 +9,7 @@ use crate::names::{Meaning, Names};
 
 use super::subject::{BY_CUSTOMER, BY_PORT, PREFIXES, Source};
 
-#[path = "../../tests/measured/mod.rs"]
-mod measured;
-
-pub use measured::{DESCRIPTIONS, bounds};
+use crate::measured::{DESCRIPTIONS, bounds};
 
 /// The writer, and one worker's rows.
 pub struct Trial {

@@ -1,12 +1,14 @@
 //! `weirstat show`: the views that `vppctl show` has, from the segment alone.
 //!
-//! A view reads its entries at one moment into a struct that is also its JSON, and prints that as VPP's columns.
+//! A view reads its entries at one moment into a struct that is also its JSON, and prints that as VPP's columns. The shaper, of
+//! which VPP has nothing, is a view of its own.
 
 mod columns;
 mod errors;
 mod found;
 mod interfaces;
 mod runtime;
+mod shaper;
 mod xdp;
 
 use std::io::Write;
@@ -18,12 +20,13 @@ use serde::Serialize;
 use crate::connection::Weir;
 use crate::failure::Failure;
 
-/// Show ports, nodes, drops or XDP verdicts, as vppctl does.
+/// Show ports, nodes, drops or XDP verdicts, as vppctl does, or the shaper.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   weirstat show interfaces
   weirstat show runtime
+  weirstat show shaper acme
   weirstat show errors --json | jq '.errors[] | select(.severity == \"error\")'")]
 pub struct Show {
     #[command(subcommand)]
@@ -45,6 +48,7 @@ enum What {
     Errors,
     /// What the XDP program did with packets, per port and CPU
     Xdp,
+    Shaper(shaper::Shaper),
 }
 
 impl Show {
@@ -52,7 +56,7 @@ impl Show {
     pub fn run(&self, path: &Path, json: bool, out: &mut impl Write) -> Result<(), Failure> {
         let weir = Weir::connect(path)?;
         let missing = |Missing { what, entry }| Failure::Missing { path: path.to_owned(), what, entry };
-        match self.what {
+        match &self.what {
             What::Interfaces => {
                 let found = weir.snapshot(|entry| interfaces::wants(&entry.name))?.into();
                 print(&interfaces::Interfaces::of(&found).map_err(missing)?, json, out)?;
@@ -69,6 +73,7 @@ impl Show {
                 let found = weir.snapshot(|entry| xdp::wants(&entry.name))?.into();
                 print(&xdp::Xdp::of(&found).map_err(missing)?, json, out)?;
             }
+            What::Shaper(shaper) => shaper.run(&weir, path, json, out)?,
         }
         weir.warn_of_silence()
     }

@@ -19,3 +19,6 @@ mod refusals;
 mod round_trips;
 mod rtt;
 mod scale;
+#[path = "../shaped/mod.rs"]
+mod shaped;
+mod shaper;
