@@ -15,7 +15,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
-    nodes::{ROUTE, hand_off, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::Packet,
     ports::Ports,
     quiescence::Quiescence,
@@ -99,7 +99,7 @@ impl MemoryRouter {
         let segment = Segment::create(Options { workers: setup.workers, ..Options::default() })?;
         let reader = Reader::of(&segment)?;
         let mut counters = Counters::new(segment);
-        let mut without = Vec::new();
+        let mut without = vec![shaper::REGISTRATION.name];
         if !setup.measured {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
         }
@@ -151,6 +151,7 @@ impl MemoryRouter {
                 requests: requests.clone(),
                 clock,
                 seed: 0x77_65_69_72,
+                shaper: None,
                 rtt: setup.measured.then(|| rtt::Settings::new(clock, setup.flows.max(1024) * 2)),
             };
             graphs.push(Graph::new(&shape, &mut bench, pool)?.with_exchange(exchange));

@@ -22,7 +22,7 @@ use weir_graph::{
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
     node::{Forget, Request, Tables, Workbench},
-    nodes::{ROUTE, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -170,7 +170,7 @@ impl Appliance {
         let segment = Segment::create(weir_stats::Options { size, workers: cores.len(), ..defaults })?;
         let stats = Server::start(&config.stats.socket, config.stats.group.as_deref(), &segment)?;
         let mut counters = Counters::new(segment);
-        let mut without = Vec::new();
+        let mut without = vec![shaper::REGISTRATION.name];
         if config.rtt.is_none() {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
         }
@@ -224,6 +224,7 @@ impl Appliance {
                 clock,
                 seed,
                 rtt,
+                shaper: None,
             };
             let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?
                 .with_exchange(exchange);

@@ -22,6 +22,7 @@ use weir_graph::{
     packet::{PortIndex, ReasonIndex},
     ports::{MAX_PORTS, Ports},
     quiescence::QuiescentReader,
+    shaper::Orders,
     trace::{TraceOrder, TraceRecord},
 };
 use weir_stats::{CombinedRow, Description, SimpleRow};
@@ -42,6 +43,8 @@ pub enum Message {
     Trace(TraceOrder, Sender<TraceRecord>),
     /// Let the counters of what is gone begin anew.
     Forget(Arc<Forget>),
+    /// Change the tree of rates.
+    Plan(Arc<Orders>),
     /// Change the idle policy.
     Idle(Idle),
     /// Send what is under way, drop what is held, and end.
@@ -308,6 +311,7 @@ impl Worker {
             match message {
                 Message::Trace(order, records) => self.graph.trace(order, records),
                 Message::Forget(gone) => self.graph.forget(&gone),
+                Message::Plan(orders) => self.graph.plan(&orders),
                 Message::Idle(idle) => self.idle = idle,
                 Message::Stop => return false,
             }

@@ -30,6 +30,7 @@ use crate::{
     nodes::hand_off,
     packet::{Packet, ReasonIndex},
     rtt::{TableHash, Tracker},
+    shaper::Orders,
     trace::{TraceOrder, TraceRecord, Tracer},
 };
 
@@ -450,6 +451,21 @@ impl Graph {
     /// Lets counters begin anew; see [`Node::forget`].
     pub fn forget(&mut self, gone: &Forget) {
         self.nodes.iter_mut().for_each(|node| node.forget(gone));
+        self.look_at_deadlines();
+    }
+
+    /// Asks all nodes when they want to be called, after they were told something.
+    fn look_at_deadlines(&mut self) {
+        for (node, deadline) in self.nodes.iter().zip(&mut self.deadlines) {
+            *deadline = node.held().deadline.unwrap_or(NEVER);
+        }
+        self.next_deadline = self.deadlines.iter().copied().min().unwrap_or(NEVER);
+    }
+
+    /// Tells the node that shapes what the tree of rates is to be.
+    pub fn plan(&mut self, orders: &Arc<Orders>) {
+        self.nodes.iter_mut().for_each(|node| node.plan(orders));
+        self.look_at_deadlines();
     }
 
     /// Follows packets from now on.

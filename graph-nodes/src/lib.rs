@@ -24,6 +24,7 @@ pub mod quiescence;
 mod ring;
 pub mod round_trips;
 pub mod rtt;
+pub mod shaped;
 pub mod shaper;
 pub mod trace;
 pub mod wire;

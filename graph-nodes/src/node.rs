@@ -17,9 +17,11 @@ use crate::{
     exchange::Exchange,
     fib::Fib,
     frames::{FramePool, Frames},
+    nodes::shaper::Setup,
     packet::{IcmpError, Packet, PortIndex, ReasonIndex},
     ports::Ports,
     rtt::{self, Tracker},
+    shaper::Orders,
 };
 
 /// Most packets in a vector: VPP's number. Larger vectors fall out of the first-level cache, smaller ones amortise less.
@@ -56,6 +58,9 @@ pub trait Node: Send {
     /// Numbers whose counters begin anew: what they stood for is gone, no packet is counted under them any more, and they will stand for
     /// something else.
     fn forget(&mut self, _gone: &Forget) {}
+
+    /// What the tree of rates is to be from now on, for the node that shapes.
+    fn plan(&mut self, _orders: &Arc<Orders>) {}
 
     /// What the node holds now; asked for after every call.
     fn held(&self) -> Held {
@@ -111,6 +116,8 @@ pub struct Forget {
     pub adjacencies: Vec<u32>,
     /// Customers' columns.
     pub customers: Vec<u32>,
+    /// Columns of nodes of the shaper's tree.
+    pub tree_nodes: Vec<u32>,
 }
 
 /// What a node may be made of.
@@ -129,6 +136,8 @@ pub struct Workbench<'a> {
     pub seed: u64,
     /// How round-trip times are measured, if they are.
     pub rtt: Option<rtt::Settings>,
+    /// What the worker's shaper is made of, if packets are shaped.
+    pub shaper: Option<Setup>,
 }
 
 /// Forwarding state: written by the control thread, read by all workers.

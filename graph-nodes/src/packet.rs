@@ -140,7 +140,13 @@ impl Packet {
     /// must answer [`Next::TAKEN`](crate::node::Next::TAKEN) for that place.
     #[inline(always)]
     pub fn take(&mut self) -> Packet {
-        std::mem::replace(self, Packet::new(HOLE, 0, 0, 0))
+        std::mem::replace(self, Packet::hole())
+    }
+
+    /// The place of a packet that is not there.
+    #[inline(always)]
+    pub(crate) fn hole() -> Packet {
+        Packet::new(HOLE, 0, 0, 0)
     }
 
     #[inline(always)]

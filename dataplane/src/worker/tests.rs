@@ -12,7 +12,7 @@ use weir_graph::{
     fib::{Fib, FibLimits, NextHop, Prefix4},
     frames::{FramePool, Frames},
     node::{Tables, Workbench},
-    nodes::{ROUTE, hand_off, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     quiescence::Quiescence,
     wire::ip4,
 };
@@ -51,7 +51,8 @@ fn bench(count: usize, own_frames: usize) -> Bench {
     let segment = Segment::in_heap(options).unwrap();
     let reader = Reader::of(&segment).unwrap();
     let mut counters = Counters::new(segment);
-    let mut without = vec![tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name];
+    let mut without =
+        vec![tcp_rtt_match::REGISTRATION.name, shaper::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name];
     if count == 1 {
         without.push(hand_off::REGISTRATION.name);
     }
@@ -87,6 +88,7 @@ fn bench(count: usize, own_frames: usize) -> Bench {
             clock,
             seed: 1,
             rtt: None,
+            shaper: None,
         };
         let pool = FramePool::new(memory.clone(), ids.split_off(ids.len() - own_frames));
         let graph = Graph::new(&shape, &mut workbench, pool).unwrap().with_exchange(exchange);

@@ -15,6 +15,7 @@ pub mod ip4_lookup;
 pub mod ip4_options;
 pub mod ip4_rewrite;
 pub mod l2_cross_connect;
+pub mod shaper;
 pub mod tcp_rtt_match;
 pub mod tcp_rtt_stamp;
 pub mod tx;
@@ -31,6 +32,7 @@ pub static ROUTE: &[Registration] = &[
     ip4_icmp_error::REGISTRATION,
     hand_off::REGISTRATION,
     tcp_rtt_match::REGISTRATION,
+    shaper::REGISTRATION,
     tcp_rtt_stamp::REGISTRATION,
     tx::REGISTRATION,
     drop::REGISTRATION,
@@ -41,6 +43,7 @@ pub static BRIDGE: &[Registration] = &[
     l2_cross_connect::REGISTRATION,
     hand_off::REGISTRATION,
     tcp_rtt_match::REGISTRATION,
+    shaper::REGISTRATION,
     tcp_rtt_stamp::REGISTRATION,
     tx::REGISTRATION,
     drop::REGISTRATION,

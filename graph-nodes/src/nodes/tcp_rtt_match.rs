@@ -7,7 +7,7 @@
 //!
 //! Three passes over the vector: read the headers and ask for the flows' memory; look up customers, while that comes; count and measure.
 //!
-//! * arcs: `tcp-rtt-stamp`
+//! * arcs: `shaper`
 //! * drops: none
 //! * counts: `/customers/…`, `/rtt/…`; the ring `/rtt/events`
 //! * cost: see `docs/performance.md`
@@ -27,7 +27,7 @@ use crate::{
 
 /// This node's entry in the list of nodes.
 pub const REGISTRATION: Registration =
-    Registration { name: "tcp-rtt-match", next: &["tcp-rtt-stamp"], reasons: &[], events: &[], create };
+    Registration { name: "tcp-rtt-match", next: &["shaper"], reasons: &[], events: &[], create };
 
 /// Flows whose memory is asked for that many packets before it is used: what a cache line takes to come, at some 20 clocks a packet.
 const AHEAD: usize = 16;

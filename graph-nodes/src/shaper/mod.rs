@@ -38,7 +38,7 @@ mod tree;
 
 pub use codel::Limits;
 pub use delays::Delays;
-pub use plan::{Direction, Operation, Rates, TreeNode};
+pub use plan::{Direction, Operation, Orders, Rates, TreeNode};
 pub use queues::Queues;
 pub use tin::{Counters, Ways};
 pub use tins::{TINS, Tins};
@@ -59,6 +59,13 @@ pub struct Discipline {
     pub target: u64,
     /// Ticks, a long round trip; RFC 8289 §4.3: 100 ms.
     pub interval: u64,
+}
+
+impl Discipline {
+    /// What CAKE does unless it is told otherwise, with four tins: `diffserv4 triple-isolate rtt 100ms`.
+    pub const fn usual(hz: u64) -> Discipline {
+        Discipline { tins: Tins::Diffserv4, isolation: Isolation::Both, target: hz / 200, interval: hz / 10 }
+    }
 }
 
 /// Between whom a tin is divided equally, before each one's flows share what it got.

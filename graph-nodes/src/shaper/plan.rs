@@ -10,7 +10,7 @@
 //! The two directions are trees of their own: node and leaf numbers are even towards the customers and odd from them, so that a customer's column *c*
 //! has the leaves 2*c* and 2*c* + 1.
 
-use super::Leaf;
+use super::{Discipline, Leaf, Overhead};
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::EnumIter, strum::IntoStaticStr)]
@@ -31,6 +31,12 @@ impl Leaf {
     #[inline(always)]
     pub const fn of(column: u32, direction: Direction) -> Leaf {
         Leaf(column * 2 + direction as u32)
+    }
+
+    /// The customer's column.
+    #[inline(always)]
+    pub const fn column(self) -> u32 {
+        self.0 / 2
     }
 }
 
@@ -81,4 +87,15 @@ pub enum Operation {
     },
     /// A leaf goes, with what is queued.
     RemoveLeaf(Leaf),
+}
+
+/// What a worker is to carry out: the lists first, then the operations in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Orders {
+    /// All disciplines by number. A number that a leaf has keeps its meaning.
+    pub disciplines: Vec<Discipline>,
+    /// All overheads by number; the first is what nodes count.
+    pub overheads: Vec<Overhead>,
+    /// Changes of the tree.
+    pub operations: Vec<Operation>,
 }

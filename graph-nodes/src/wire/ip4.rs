@@ -21,6 +21,8 @@ pub const MORE_FRAGMENTS: u16 = 0x2000;
 pub const OFFSET: u16 = 0x1fff;
 /// The smallest MTU that every link must carry (RFC 791 §3.2).
 pub const MIN_MTU: u16 = 68;
+/// The bits of ECN in the type of service (RFC 3168 §5): not capable, ECT(1), ECT(0), CE.
+pub const ECN: u8 = 0b11;
 /// Protocol number of ICMP (IANA).
 pub const ICMP: u8 = 1;
 /// Protocol number of TCP.
@@ -146,6 +148,15 @@ impl<'a> Ip4Mut<'a> {
         self.0[8] = self.0[8].wrapping_sub(1);
         let checksum = u32::from(self.read().checksum()) + 0x0100;
         let checksum = (checksum + u32::from(checksum >= 0xffff)) as u16;
+        [self.0[10], self.0[11]] = checksum.to_be_bytes();
+    }
+
+    /// Marks the packet CE (RFC 3168 §5), which sets bits of the second byte and nothing else, and updates the checksum.
+    #[inline]
+    pub fn set_congestion_experienced(&mut self) {
+        let tos = u16::from(self.0[1]);
+        let checksum = checksum::update(self.read().checksum(), tos, tos | u16::from(ECN));
+        self.0[1] |= ECN;
         [self.0[10], self.0[11]] = checksum.to_be_bytes();
     }
 

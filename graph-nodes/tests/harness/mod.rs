@@ -29,7 +29,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Registration, Request, Tables, Workbench},
-    nodes::{ROUTE, hand_off, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::ReasonIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -58,6 +58,8 @@ pub struct Setup {
     pub workers: usize,
     /// How round-trip times are measured; without it the two nodes that do it are left out.
     pub rtt: Option<rtt::Settings>,
+    /// What the shaper is made of; without it the node is left out.
+    pub shaper: Option<shaper::Setup>,
     /// The length of a tick.
     pub clock: Clock,
 }
@@ -72,6 +74,7 @@ impl Default for Setup {
             seed: 0x5eed_0000_0000_0001,
             workers: 1,
             rtt: None,
+            shaper: None,
             clock: Clock::with_hz(HZ),
         }
     }
@@ -165,6 +168,13 @@ impl Router {
         } else {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
         }
+        match setup.shaper {
+            Some(setup) => {
+                let nodes = setup.capacity.nodes;
+                weir_graph::shaped::register(&mut counters, nodes, 1).unwrap();
+            }
+            None => without.push(shaper::REGISTRATION.name),
+        }
         let shape = Arc::new(Shape::new(setup.nodes, &without).unwrap());
         shape.register(&mut counters).unwrap();
         let (fib, fib_writer) = Fib::new(setup.fib, quiescence.clone()).unwrap();
@@ -181,6 +191,7 @@ impl Router {
             clock: setup.clock,
             seed: setup.seed,
             rtt: setup.rtt,
+            shaper: setup.shaper,
         };
         let mut ends = Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter();
         let pool = FramePool::new(frames.clone(), free);

@@ -116,6 +116,13 @@ impl Queues {
         self.disciplines.len()
     }
 
+    /// Makes these the disciplines. A number that a leaf has must mean the same as before, or something that the leaf is told at once.
+    pub(super) fn set_disciplines(&mut self, disciplines: &[Discipline]) {
+        if disciplines.len() >= self.disciplines.len() && disciplines.len() <= 256 {
+            self.disciplines = disciplines.iter().map(Prepared::new).collect();
+        }
+    }
+
     /// Gives a leaf another discipline. What is queued stays where it is and in order.
     pub fn discipline(&mut self, leaf: Leaf, discipline: u8) {
         debug_assert!(usize::from(discipline) < self.disciplines.len());

@@ -88,6 +88,14 @@ impl Shaper {
         }
     }
 
+    /// Makes these the disciplines and the overheads: as many as there were, or more. A number that a leaf has keeps its meaning.
+    pub fn ways(&mut self, disciplines: &[Discipline], overheads: &[Overhead]) {
+        self.queues.set_disciplines(disciplines);
+        if overheads.len() >= self.tree.overheads.len() && overheads.len() <= 256 {
+            self.tree.overheads = overheads.to_vec();
+        }
+    }
+
     /// Carries out a change. Leaves and nodes that stay keep queues, clocks and counters; `dropped` gets the packets of a leaf that goes.
     ///
     /// # Errors

@@ -1,0 +1,392 @@
+//! `shaper`: holds packets until their customer's rate, and the rates of all that is above the customer, let them go.
+//!
+//! It joins [`shaper`](crate::shaper), which knows of numbers only, to the graph: which leaf a packet belongs to, what of its headers the
+//! queue goes by, where the packet waits, and where what happens is counted ([`shaped`](crate::shaped)). A packet is shaped by the side of the port that it leaves
+//! by: towards the customers (lan) at its destination's rate, towards the internet (wan) at its source's. What has no leaf passes.
+//!
+//! ```text
+//!   process: leaf, headers ─▶ Shaper::enqueue        the packet waits in `waiting`, under its frame's number
+//!   release: Shaper::release ─▶ marked, sent on      called when the earliest clock says so
+//! ```
+//! Plans are carried out a few operations a call, so that packets never wait for them.
+//!
+//! * arcs: `tcp-rtt-stamp`
+//! * drops: [`Drop`]
+//! * counts: `/shaper/…`
+//! * cost: see `docs/shaping.md`
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use strum::VariantNames;
+use weir_stats::Error;
+
+use crate::{
+    flow_hash::{self, FlowHash},
+    node::{Context, Forget, Held, Next, Node, Registration, VECTOR, Workbench},
+    packet::Packet,
+    ports::Side,
+    shaped::{Capacity, Shaped},
+    shaper::{Arrival, Direction, Discipline, Dropped, Lead, Leaf, Orders, Settings, Shaper},
+    wire::{
+        Network,
+        ip4::{ECN, Ip4, Ip4Mut},
+        ip6::Ip6,
+        network,
+    },
+};
+
+/// Why this node drops a packet: the causes of [`crate::shaper::Cause`], in their order, and one of its own.
+#[derive(Clone, Copy, Debug, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
+#[repr(u16)]
+pub enum Drop {
+    /// It waited too long, and so had those before it.
+    Codel,
+    /// Its flow does not heed drops.
+    Blue,
+    /// Memory ran out, or the customer's part of it.
+    Overlimit,
+    /// No place for its flow.
+    Refused,
+    /// Its customer is no more.
+    Removed,
+    /// It waited when the worker left.
+    Leaving,
+}
+
+/// This node's entry in the list of nodes.
+pub const REGISTRATION: Registration =
+    Registration { name: "shaper", next: &["tcp-rtt-stamp"], reasons: Drop::VARIANTS, events: &[], create };
+
+/// What a worker's shaper is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Sizes.
+    pub settings: Settings,
+    /// Columns that the segment's vectors have room for.
+    pub capacity: Capacity,
+    /// Frames of the process: packets wait under their frame's number.
+    pub frames: usize,
+}
+
+/// Packets sent in one call: what a turn may take, and what a port's ring has room for.
+const BUDGET: usize = 1024;
+/// Operations of a plan that are carried out in one call: some 10 µs.
+const OPERATIONS: usize = 64;
+/// Counters are written to the segment that often …
+const SWEEP: Duration = Duration::from_millis(100);
+/// … so many leaves and nodes in one call, some 20 µs.
+const SWEPT: usize = 64;
+/// Packets ahead of which each step asks for its memory.
+const AHEAD: usize = 8;
+
+/// What the control thread wants, in its order.
+enum Task {
+    /// Orders, and how many of their operations are carried out.
+    Plan(Arc<Orders>, usize),
+    Forget(Forget),
+}
+
+/// The node; `None`: there is nothing to shape, and everything passes.
+struct ShaperNode(Option<Box<State>>);
+
+struct State {
+    shaper: Shaper,
+    /// By frame: the packet that waits in it; a hole where none does.
+    waiting: Vec<Packet>,
+    hash: FlowHash,
+    shaped: Shaped,
+    tasks: VecDeque<Task>,
+    /// Of the packets of the vector that have a leaf: where they stand, and what the queue goes by.
+    arrivals: Vec<(usize, Leaf, Arrival)>,
+    /// What a call has sent: the frame, and whether the packet is to be marked.
+    sent: Vec<(u32, bool)>,
+    dropped: Vec<Dropped>,
+    /// When something wants to be done.
+    due: Option<u64>,
+    /// When counters are to be written; `None`: nothing has changed.
+    sweep: Option<u64>,
+    /// Ticks of [`SWEEP`].
+    sweep_interval: u64,
+    /// The worker leaves: nothing is held any more.
+    leaving: bool,
+}
+
+fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
+    let Some(Setup { settings, capacity, frames }) = bench.shaper else {
+        return Ok(Box::new(ShaperNode(None)));
+    };
+    Ok(Box::new(ShaperNode(Some(Box::new(State {
+        shaper: Shaper::new(settings, &[Discipline::usual(settings.hz)], &[]),
+        waiting: (0..frames).map(|_| Packet::hole()).collect(),
+        hash: FlowHash::new(bench.seed),
+        shaped: Shaped::new(bench.counters, bench.row, capacity, bench.clock)?,
+        tasks: VecDeque::new(),
+        arrivals: Vec::with_capacity(VECTOR),
+        sent: Vec::with_capacity(BUDGET),
+        // Removing a leaf may drop all that waits.
+        dropped: Vec::with_capacity(settings.packets + VECTOR),
+        due: None,
+        sweep: None,
+        sweep_interval: bench.clock.ticks(SWEEP),
+        leaving: false,
+    })))))
+}
+
+impl Node for ShaperNode {
+    fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
+        let Some(state) = self.0.as_deref_mut().filter(|state| !state.leaving) else { return };
+        state.look(cx, packets);
+        if state.arrivals.is_empty() {
+            return;
+        }
+        state.enqueue(cx.now, packets, next);
+        state.give_up(cx);
+        state.due = Some(cx.now);
+        state.sweep.get_or_insert(cx.now.saturating_add(state.sweep_interval));
+    }
+
+    fn release(&mut self, cx: &mut Context<'_>) {
+        let Some(state) = self.0.as_deref_mut() else { return };
+        state.work(cx.now);
+        if !state.leaving {
+            let State { shaper, sent, dropped, .. } = state;
+            state.due = shaper.release(
+                cx.now,
+                BUDGET,
+                &mut |_, departure| sent.push((departure.packet, departure.mark)),
+                &mut |gone| dropped.push(gone),
+            );
+            state.send(cx);
+        }
+        state.give_up(cx);
+        if !state.tasks.is_empty() {
+            state.due = Some(cx.now);
+        }
+        if state.sweep.is_some_and(|sweep| sweep <= cx.now) {
+            let more = state.shaped.sweep(&mut state.shaper, SWEPT);
+            let later = (state.shaper.backlog() > 0).then(|| cx.now.saturating_add(state.sweep_interval));
+            state.sweep = if more { Some(cx.now) } else { later };
+        }
+    }
+
+    fn plan(&mut self, orders: &Arc<Orders>) {
+        if let Some(state) = self.0.as_deref_mut() {
+            state.tasks.push_back(Task::Plan(orders.clone(), 0));
+            state.due = Some(0);
+        }
+    }
+
+    fn forget(&mut self, gone: &Forget) {
+        // Behind the plan that has taken away what is to be forgotten.
+        if let Some(state) = self.0.as_deref_mut()
+            && !(gone.customers.is_empty() && gone.tree_nodes.is_empty())
+        {
+            let (customers, tree_nodes) = (gone.customers.clone(), gone.tree_nodes.clone());
+            state.tasks.push_back(Task::Forget(Forget { customers, tree_nodes, ..Forget::default() }));
+            state.due = Some(0);
+        }
+    }
+
+    fn held(&self) -> Held {
+        let Some(state) = self.0.as_deref() else { return Held::default() };
+        let deadline = [state.due, state.sweep].into_iter().flatten().min();
+        Held { packets: if state.leaving { 0 } else { state.shaper.backlog() }, deadline }
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        let Some(state) = self.0.as_deref_mut().filter(|state| !state.leaving) else { return };
+        // From here on the shaper's numbers mean nothing: their frames are other packets'.
+        state.leaving = true;
+        state.due = None;
+        while state.shaped.sweep(&mut state.shaper, SWEPT) {}
+        state.sweep = None;
+        for packet in state.waiting.iter_mut().filter(|packet| !packet.is_hole()) {
+            let mut packet = packet.take();
+            let next = cx.drop(&mut packet, Drop::Leaving as u16);
+            cx.emit(next, packet);
+        }
+    }
+}
+
+impl State {
+    /// Finds the packets that have a leaf, and what their headers say.
+    fn look(&mut self, cx: &Context<'_>, packets: &[Packet]) {
+        self.arrivals.clear();
+        for (at, packet) in packets.iter().enumerate() {
+            let passage = packet.passage();
+            let (customer, direction) = match cx.tables.ports.egress(packet) {
+                Some(Side::Lan) => (passage.down, Direction::Down),
+                Some(Side::Wan) => (passage.up, Direction::Up),
+                None => continue,
+            };
+            let Some(column) = customer.column() else { continue };
+            let leaf = Leaf::of(column as u32, direction);
+            if !self.shaper.is_shaped(leaf) {
+                continue;
+            }
+            let network = network(cx.frames.bytes(packet), packet.l3);
+            let tos = match network {
+                Network::Ip4(bytes) => Ip4::new(bytes).map_or(0, Ip4::tos),
+                Network::Ip6(bytes) => Ip6::new(bytes).map_or(0, Ip6::traffic_class),
+                Network::Other => 0,
+            };
+            let (flow, source, destination) = match flow_hash::ends(network) {
+                Some((from, to, protocol)) => (
+                    self.hash.hash(from, to, protocol) as u32,
+                    self.hash.host(from.address) as u32,
+                    self.hash.host(to.address) as u32,
+                ),
+                None => (0, 0, 0),
+            };
+            let arrival = Arrival {
+                packet: packet.frame(),
+                length: u32::from(packet.len()),
+                flow,
+                source,
+                destination,
+                dscp: tos >> 2,
+                ecn_capable: tos & ECN != 0,
+            };
+            self.arrivals.push((at, leaf, arrival));
+        }
+    }
+
+    /// Queues what [`State::look`] has found.
+    fn enqueue(&mut self, now: u64, packets: &mut [Packet], next: &mut [Next]) {
+        let State { shaper, waiting, arrivals, dropped, .. } = self;
+        let mut leads = [Lead::default(); VECTOR];
+        for step in 0..arrivals.len() + 3 * AHEAD {
+            if let Some((_, leaf, arrival)) = arrivals.get(step) {
+                shaper.prefetch(*leaf, arrival);
+            }
+            if let Some(at) = step.checked_sub(AHEAD)
+                && let Some(((_, leaf, arrival), lead)) = arrivals.get(at).zip(leads.get_mut(at))
+            {
+                *lead = shaper.prefetch_queue(*leaf, arrival);
+            }
+            if let Some(&lead) = step.checked_sub(2 * AHEAD).and_then(|at| leads.get(at)) {
+                shaper.prefetch_tail(lead);
+            }
+            let Some(at) = step.checked_sub(3 * AHEAD) else { continue };
+            let Some(((place, leaf, arrival), lead)) = arrivals.get(at).zip(leads.get(at)) else { continue };
+            // First it waits: it may be dropped at once.
+            let Some(room) = waiting.get_mut(arrival.packet as usize) else { continue };
+            *room = packets[*place].take();
+            next[*place] = Next::TAKEN;
+            shaper.enqueue(*leaf, arrival, *lead, now, &mut |gone| dropped.push(gone));
+        }
+    }
+
+    /// Carries out some of what the control thread wants.
+    fn work(&mut self, now: u64) {
+        let State { shaper, shaped, tasks, dropped, sweep, .. } = self;
+        match tasks.front_mut() {
+            None => return,
+            Some(Task::Plan(orders, done)) => {
+                if *done == 0 {
+                    shaper.ways(&orders.disciplines, &orders.overheads);
+                }
+                for operation in orders.operations.iter().skip(*done).take(OPERATIONS) {
+                    // Plans are checked before they get here; what doesn't fit changes nothing.
+                    let fits = shaper.apply(operation, now, &mut |gone| dropped.push(gone));
+                    debug_assert!(fits.is_ok(), "{operation:?}: {fits:?}");
+                }
+                *done += OPERATIONS;
+                if *done < orders.operations.len() {
+                    return;
+                }
+            }
+            Some(Task::Forget(gone)) => {
+                gone.customers.iter().for_each(|column| shaped.forget_customer(*column as usize));
+                gone.tree_nodes.iter().for_each(|column| shaped.forget_node(*column as usize));
+            }
+        }
+        tasks.pop_front();
+        sweep.get_or_insert(now);
+    }
+
+    /// Sends on what the shaper has let go.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        for (frame, mark) in self.sent.drain(..) {
+            let Some(packet) = self.waiting.get_mut(frame as usize).filter(|packet| !packet.is_hole()) else {
+                continue;
+            };
+            let mut packet = packet.take();
+            if mark {
+                let l3 = packet.l3;
+                set_congestion_experienced(cx.frames.bytes_mut(&mut packet), l3);
+            }
+            cx.emit(Next::arc(0), packet);
+        }
+    }
+
+    /// Drops what the shaper has dropped.
+    fn give_up(&mut self, cx: &mut Context<'_>) {
+        for Dropped { packet: frame, leaf, cause, .. } in self.dropped.drain(..) {
+            self.shaped.dropped(leaf, cause);
+            let Some(packet) = self.waiting.get_mut(frame as usize).filter(|packet| !packet.is_hole()) else {
+                continue;
+            };
+            let mut packet = packet.take();
+            let next = cx.drop(&mut packet, cause as u16);
+            cx.emit(next, packet);
+        }
+    }
+}
+
+/// Marks a packet that can be marked.
+fn set_congestion_experienced(frame: &mut [u8], l3: u8) {
+    let is_ip6 = match network(frame, l3) {
+        Network::Ip4(_) => false,
+        Network::Ip6(_) => true,
+        Network::Other => return,
+    };
+    let Some(header) = frame.get_mut(usize::from(l3)..) else { return };
+    if is_ip6 {
+        // The traffic class lies across the first two bytes (RFC 8200 §3), and no checksum covers it.
+        if let Some(byte) = header.get_mut(1) {
+            *byte |= ECN << 4;
+        }
+    } else if let Some(mut ip) = Ip4Mut::new(header) {
+        ip.set_congestion_experienced();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shaper::Cause;
+
+    #[test]
+    fn drops_have_their_causes_names_and_numbers() {
+        use strum::{EnumCount, IntoEnumIterator};
+        for cause in Cause::iter() {
+            assert_eq!(Drop::VARIANTS[cause as usize], Cause::VARIANTS[cause as usize]);
+        }
+        assert_eq!(Drop::Leaving as usize, Cause::COUNT);
+    }
+
+    #[test]
+    fn marks_leave_checksums_right() {
+        for tos in [0b10, 0b01, 0x2e << 2 | 0b10] {
+            let mut frame = vec![0; 14 + 20];
+            let mut ip = Ip4Mut::new(&mut frame[14..]).unwrap();
+            ip.set_lengths(20, 20);
+            ip.set_tos(tos);
+            ip.set_ttl_protocol(64, 6);
+            ip.set_addresses(1, 2);
+            crate::wire::ip4::write_checksum(&mut frame[14..]);
+            set_congestion_experienced(&mut frame, 14);
+            assert_eq!(frame[15], tos | 3);
+            assert_eq!(crate::checksum::sum(&frame[14..]), 0xffff);
+        }
+        let mut six = vec![0; 14 + 40];
+        six[14..16].copy_from_slice(&[0x6b, 0xa0]);
+        set_congestion_experienced(&mut six, 14);
+        assert_eq!(six[14..16], [0x6b, 0xb0]);
+        let mut other = vec![7; 60];
+        set_congestion_experienced(&mut other, 0);
+        assert_eq!(other, vec![7; 60]);
+    }
+}
