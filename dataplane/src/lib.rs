@@ -15,6 +15,7 @@ pub mod port;
 pub mod prefixes;
 pub mod publish;
 pub mod replay;
+pub mod shaper;
 pub mod trace_text;
 pub mod traces;
 pub mod worker;

@@ -113,9 +113,9 @@ pub fn read(path: &Path, text: &str) -> Result<Vec<Named>, Problems> {
 }
 
 /// A prefix, or what is wrong with it and what to write instead.
-fn parse(text: &str) -> Result<Prefix, (String, String)> {
+pub(crate) fn parse(text: &str) -> Result<Prefix, (String, String)> {
     const EXAMPLE: &str = "write it as 192.0.2.0/24 or 2001:db8::/32";
-    let not_one = || (format!("`{text}` is not a prefix"), EXAMPLE.to_owned());
+    let not_one = || (format!("`{}` is not a prefix", text.escape_debug()), EXAMPLE.to_owned());
     let (network, length) = match text.split_once('/') {
         Some((network, length)) => (network, Some(length)),
         None => (text, None),

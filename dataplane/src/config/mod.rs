@@ -22,6 +22,7 @@ use std::time::Duration;
 
 pub use changes::{Change, NeedsRestart, changes};
 pub use problem::{Place, Problem, Problems};
+pub(crate) use read::{nearest, quoted};
 pub use warnings::warnings;
 
 use crate::prefixes::Named;

@@ -51,7 +51,7 @@ impl Problem {
     }
 
     /// The line and column, for sorting; problems of the whole file come first.
-    pub(super) fn position(&self) -> (usize, usize) {
+    pub(crate) fn position(&self) -> (usize, usize) {
         self.place.as_ref().map_or((0, 0), |place| (place.line, place.column))
     }
 }

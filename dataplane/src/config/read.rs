@@ -459,19 +459,19 @@ fn home_of(key: &str) -> Option<&'static Section> {
 }
 
 /// The known name that a mistyped one most likely means.
-fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(name: &str, known: &[&'n str]) -> Option<&'n str> {
     let name = name.to_lowercase();
     // A third of the letters wrong is still the same word; more is another.
     let most = 1 + name.chars().count() / 3;
     known
         .iter()
-        .map(|known| (strsim::damerau_levenshtein(&name, known), *known))
+        .map(|known| (strsim::damerau_levenshtein(&name, &known.to_lowercase()), *known))
         .filter(|(distance, known)| *distance <= most && *distance < known.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
 
-fn quoted(names: &[&str], quote: &str) -> String {
+pub(crate) fn quoted(names: &[&str], quote: &str) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("{quote}{name}{quote}")).collect();
     names.join(", ")
 }
