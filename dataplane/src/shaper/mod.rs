@@ -2,16 +2,19 @@
 //!
 //! ```text
 //!   network.json ─────── network ─┐
-//!   weir's TOML ──────── written ─┼─▶ tree ─┐                        ┌─▶ Plan
+//!   weir's TOML ──────── written ─┼─▶ tree ─┐                        ┌─▶ Plan ──difference──▶ Books ──▶ Operations
 //!   ShapedDevices.csv ── devices ─┴─────────┴─▶ customers ─ guarantees ┼─▶ warnings: what is not wrong but will surprise
 //!                                                                      └─▶ Problems: everything that is wrong, at once
 //! ```
-//! [`load()`] reads the files of LibreQoS (<https://libreqos.io>) and weir's own. Pure code, no packets; of the machine only the files are asked for.
+//! [`load()`] reads the files of LibreQoS (<https://libreqos.io>) and weir's own; [`difference()`] says what has changed from one plan to the next, and
+//! [`Books`] in which numbers and in which order the workers are told. Pure code, no packets; of the machine only the files are asked for.
 
 #![forbid(unsafe_code)]
 
+mod books;
 mod customers;
 mod devices;
+mod difference;
 mod guarantees;
 mod load;
 mod network;
@@ -23,6 +26,8 @@ mod tests;
 mod tree;
 mod written;
 
+pub use books::{Books, BooksError, Steps};
+pub use difference::{Changes, Difference, difference};
 pub use load::{Defaults, Inline, Loaded, Sources, load};
 pub use queueing::Queueing;
 pub use weir_graph::shaper::Rates;

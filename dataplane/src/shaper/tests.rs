@@ -1,4 +1,4 @@
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -600,6 +600,50 @@ fn the_examples_of_libreqos_load_unchanged() {
     assert!(plan.customers.iter().all(|it| it.node.is_some() && it.prefixes.len() >= 2), "{plan:?}");
     assert_eq!(plan.customers[1].rates.down, Rates { min: 500_000, max: 2_500_000, weight: 5 });
     assert!(warnings.iter().all(|it| it.contains("more is never reached")), "{warnings:?}");
+}
+
+/// A provider's files with so many customers; in `turn` 1 one in a hundred has another plan.
+fn many(customers: usize, turn: usize) -> (String, String) {
+    let towers = customers / 100 + 1;
+    let nodes: Vec<String> = (0..towers)
+        .map(|at| format!("\"T{at}\": {{ \"downloadBandwidthMbps\": 1000, \"uploadBandwidthMbps\": 500 }}"))
+        .collect();
+    let mut lines = String::with_capacity(customers * 120);
+    for at in 0..customers {
+        let max = if at % 100 == 7 { 50 + turn } else { 50 };
+        let ip4 = std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(at).unwrap());
+        lines += &format!(
+            "{at},\"{at} Mill Lane, Springfield\",{at},router,T{},,,,{ip4},2001:db8:{:x}:{:x}::/64,1,1,{max},10,\n",
+            at % towers,
+            at >> 16,
+            at & 0xffff
+        );
+    }
+    (format!("{{ {} }}", nodes.join(",\n")), devices(&lines))
+}
+
+#[test]
+fn a_hundred_thousand_customers_are_read_and_compared() {
+    let size = 100_000;
+    let load = |turn| {
+        let (network, devices) = many(size, turn);
+        let begin = std::time::Instant::now();
+        let plan = libreqos(&network, &devices).unwrap().plan;
+        println!("{size} customers read in {:?}", begin.elapsed());
+        Arc::new(plan)
+    };
+    let (old, new) = (load(0), load(1));
+    let column = |id: &str| id.parse().ok();
+    let mut books = Books::new(1 << 16);
+    assert_eq!(books.change(&old, column).unwrap().operations.len(), 2 * (1 + old.nodes.len() + size));
+    let begin = std::time::Instant::now();
+    let steps = books.change(&new, column).unwrap();
+    let took = begin.elapsed();
+    println!("1 % of them changed: {} operations in {took:?}", steps.operations.len());
+    assert_eq!(steps.operations.len(), size / 100, "one direction each");
+    assert_eq!(steps.difference.to_string(), format!("{} customers with another plan", size / 100));
+    // Ten times what it takes in a debug build on a busy machine.
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 proptest! {
