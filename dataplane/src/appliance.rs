@@ -525,7 +525,8 @@ impl Appliance {
         }
         for change in &changed {
             match change {
-                Change::Customers { .. } => {}
+                // Plans are checked, and nothing is shaped by them yet (`config::warnings` says so).
+                Change::Customers { .. } | Change::Plan { .. } => {}
                 Change::Idle { new, .. } => {
                     for (handle, _) in &self.workers {
                         handle.send(Message::Idle(*new));

@@ -2,9 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
-use super::{Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, StatsConfig, WorkersConfig};
+use super::{
+    Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, ShaperConfig, StatsConfig, WorkersConfig,
+};
 use crate::prefixes::Named;
+use crate::shaper::{Plan, difference};
 
 /// A change that is made live.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +27,13 @@ pub enum Change {
         /// The prefixes from now on.
         new: Vec<Named>,
     },
+    /// What stands in the files that `[shaper]` names, or which files those are.
+    Plan {
+        /// The plan from now on.
+        new: Arc<Plan>,
+        /// What is different.
+        summary: String,
+    },
 }
 
 /// Keys that differ and cannot change while weir runs.
@@ -32,7 +43,7 @@ pub struct NeedsRestart(pub Vec<String>);
 /// What changes from `old` to `new`. All or nothing: where anything needs a restart, nothing may be changed.
 pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> {
     // Taken apart by name, so that a key that is added later must be decided upon here.
-    let Config { ports, workers, stats, control, fib, rtt } = old;
+    let Config { ports, workers, stats, control, fib, rtt, shaper } = old;
     let WorkersConfig { cores, idle } = workers;
     let StatsConfig { socket, group, size } = stats;
     let ControlConfig { socket: control_socket } = control;
@@ -64,21 +75,38 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
                 customers = Some(Change::Customers { old: before.len(), new: new.customers.clone() });
             }
         }
-        (old, new) => {
-            let presence = |it: bool| if it { "present" } else { "absent" }.to_owned();
-            fixed("the section [rtt]", presence(old.is_some()), presence(new.is_some()));
+        (old, new) => fixed("the section [rtt]", presence(old.is_some()), presence(new.is_some())),
+    }
+    let mut plan = None;
+    match (shaper, &new.shaper) {
+        (None, None) => {}
+        (Some(old), Some(new)) => {
+            let ShaperConfig { plan: before, warnings: _, memory } = old;
+            fixed("shaper.memory", memory.to_string(), new.memory.to_string());
+            // Nodes count by the default, and keep what they have counted.
+            let overhead = |plan: &Plan| format!("{:?}", plan.overheads.first());
+            fixed("shaper.overhead", overhead(before), overhead(&new.plan));
+            if *before != new.plan {
+                let summary = difference(before, &new.plan).to_string();
+                plan = Some(Change::Plan { new: new.plan.clone(), summary });
+            }
         }
+        (old, new) => fixed("the section [shaper]", presence(old.is_some()), presence(new.is_some())),
     }
     if !restart.is_empty() {
         return Err(NeedsRestart(restart));
     }
     let idle = (*idle != new.workers.idle).then_some(Change::Idle { old: *idle, new: new.workers.idle });
-    Ok(idle.into_iter().chain(customers).collect())
+    Ok(idle.into_iter().chain(customers).chain(plan).collect())
 }
 
 fn devices(ports: &[PortConfig]) -> String {
     let names: Vec<&str> = ports.iter().map(|port| port.device.as_str()).collect();
     format!("{names:?}")
+}
+
+fn presence(it: bool) -> String {
+    if it { "present" } else { "absent" }.to_owned()
 }
 
 fn or_default(value: Option<impl fmt::Debug>) -> String {
@@ -89,6 +117,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Idle { old, new } => write!(f, "workers.idle changed from \"{old}\" to \"{new}\""),
+            Change::Plan { summary, .. } => write!(f, "shaper: {summary}"),
             Change::Customers { old, new } => {
                 let customers: HashSet<&str> = new.iter().map(|named| named.name.as_str()).collect();
                 let (prefixes, customers) = (new.len(), customers.len());
@@ -119,6 +148,7 @@ mod tests {
             control: ControlConfig { socket: "/b".into() },
             fib: FibConfig { routes: 1024 },
             rtt: None,
+            shaper: None,
         }
     }
 
@@ -159,6 +189,30 @@ mod tests {
     }
 
     #[test]
+    fn plans_change_live_and_the_memory_for_packets_does_not() {
+        let shaped = |down: &str, memory: &str| {
+            let text = format!(
+                "port = [{{ device = \"eth1\" }}]\n[shaper]\nmemory = \"{memory}\"\n[[shaper.customer]]\n\
+                 name = \"a\"\nprefixes = []\ndown = \"{down}\"\nup = \"1mbit\"\n"
+            );
+            Config::parse(&text, std::path::Path::new("weir.toml")).unwrap()
+        };
+        let (old, new) = (shaped("1mbit", "1GiB"), shaped("2mbit", "1GiB"));
+        let text: Vec<String> = changes(&old, &new).unwrap().iter().map(Change::to_string).collect();
+        assert_eq!(text, ["shaper: 1 customer with another plan"]);
+        assert_eq!(changes(&old, &old), Ok(vec![]));
+        assert_eq!(
+            changes(&old, &shaped("2mbit", "2GiB")).unwrap_err().to_string(),
+            "shaper.memory changed from 1073741824 to 2147483648: that needs a restart"
+        );
+        let without = Config { shaper: None, ..old.clone() };
+        assert_eq!(
+            changes(&without, &old).unwrap_err().to_string(),
+            "the section [shaper] changed from absent to present: that needs a restart"
+        );
+    }
+
+    #[test]
     fn nothing_changes_between_equal_configs() {
         assert_eq!(changes(&config(Idle::Poll), &config(Idle::Poll)), Ok(vec![]));
     }
@@ -179,6 +233,7 @@ mod tests {
             control: ControlConfig { socket: "/d".into() },
             fib: FibConfig { routes: 2048 },
             rtt: None,
+            shaper: None,
         };
         let refused = changes(&config(Idle::Adaptive), &new).unwrap_err();
         assert_eq!(

@@ -18,6 +18,7 @@ mod warnings;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use changes::{Change, NeedsRestart, changes};
@@ -26,6 +27,7 @@ pub(crate) use read::{nearest, quoted};
 pub use warnings::warnings;
 
 use crate::prefixes::Named;
+use crate::shaper::Plan;
 
 /// Where the stats socket is unless the config says otherwise.
 pub const STATS_SOCKET: &str = "/run/weir/stats.sock";
@@ -50,6 +52,8 @@ pub struct Config {
     pub fib: FibConfig,
     /// `[rtt]`; `None`: round-trip times are not measured.
     pub rtt: Option<RttConfig>,
+    /// `[shaper]`; `None`: nothing is shaped.
+    pub shaper: Option<ShaperConfig>,
 }
 
 /// One `[[port]]`.
@@ -116,6 +120,17 @@ pub struct RttConfig {
     pub prefixes: Option<PathBuf>,
     /// What stands in it.
     pub customers: Vec<Named>,
+}
+
+/// Shaping.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShaperConfig {
+    /// Who may send how much: what the files say that the section names.
+    pub plan: Arc<Plan>,
+    /// What is not wrong with the plan but will surprise; one sentence each.
+    pub warnings: Vec<String>,
+    /// Bytes of packets that may wait at all workers together.
+    pub memory: u64,
 }
 
 impl Config {

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod rtt;
+mod shaper;
 
 /// Longest device name in bytes: `IFNAMSIZ` less the terminator (`linux/if.h`).
 const DEVICE_NAME: usize = 15;
@@ -48,7 +49,15 @@ const CONTROL: &Section = &Section { name: "control", header: "[control]", keys:
 const FIB: &Section = &Section { name: "fib", header: "[fib]", keys: &["routes"] };
 const RTT: &Section =
     &Section { name: "rtt", header: "[rtt]", keys: &["interval", "prefixes", "flows", "handshakes"] };
-const SECTIONS: [&Section; 6] = [PORT, WORKERS, STATS, CONTROL, FIB, RTT];
+const SHAPER: &Section = &Section {
+    name: "shaper",
+    header: "[shaper]",
+    keys: &[
+        "tree", "circuits", "plan", "node", "customer", "unknown", "overhead", "queue", "memory", "down",
+        "up",
+    ],
+};
+const SECTIONS: [&Section; 7] = [PORT, WORKERS, STATS, CONTROL, FIB, RTT, SHAPER];
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -154,7 +163,17 @@ impl Reader<'_> {
             routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES),
         };
         let rtt = self.section(tables, RTT).map(|table| self.rtt(table));
-        Config { ports, workers, stats, control, fib, rtt }
+        let shaper = self.section(tables, SHAPER).and_then(|table| self.shaper(table));
+        let prefixes = tables.get(RTT.name).and_then(|value| value.get_ref().as_table()?.get("prefixes"));
+        if let Some(value) = prefixes.filter(|_| tables.contains_key(SHAPER.name)) {
+            let what = "`prefixes` names customers, and [shaper] does too";
+            self.problem(
+                value.span(),
+                what,
+                "leave it out: round trips are counted by the shaper's customers",
+            );
+        }
+        Config { ports, workers, stats, control, fib, rtt, shaper }
     }
 
     fn ports(&mut self, value: Option<&Value<'_>>) -> Vec<PortConfig> {

@@ -35,6 +35,10 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
         warnings
             .push(format!("{ip6} prefixes are of IPv6, which weir leaves to the kernel: they count nothing"));
     }
+    if config.shaper.is_some() {
+        warnings.push("[shaper] is checked, but weir shapes nothing yet".to_owned());
+    }
+    warnings.extend(config.shaper.iter().flat_map(|shaper| shaper.warnings.iter().cloned()));
     if forward.is_some_and(|value| value.trim() == "0") {
         warnings.push(
             "net.ipv4.ip_forward is 0: while weir is down the kernel would not forward; \

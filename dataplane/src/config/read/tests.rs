@@ -42,6 +42,7 @@ fn two_ports_alone_make_a_router() {
         control: ControlConfig { socket: "/run/weir/control.sock".into() },
         fib: FibConfig { routes: 1_048_576 },
         rtt: None,
+        shaper: None,
     };
     assert_eq!(config, expected);
 }
@@ -338,4 +339,72 @@ fn prefixes_stand_in_a_file_beside_the_config() {
     assert_eq!(rtt.prefixes, Some(folder.path().join("customers.txt")));
     let names: Vec<_> = rtt.customers.iter().map(|named| named.name.as_str()).collect();
     assert_eq!(names, ["alice", "bob"]);
+}
+
+const CUSTOMER: &str =
+    "[[shaper.customer]]\nname = \"a\"\nprefixes = [\"10.0.0.1\"]\ndown = \"10mbit\"\nup = \"2mbit\"\n";
+
+#[test]
+fn what_is_shaped_stands_in_the_config_or_in_files_beside_it() {
+    let shaper = with(&format!("[shaper]\n{CUSTOMER}")).unwrap().shaper.unwrap();
+    let max =
+        |plan: &crate::shaper::Plan| plan.customers.iter().map(|it| it.rates.down.max).collect::<Vec<_>>();
+    assert_eq!((max(&shaper.plan), shaper.memory, shaper.plan.unknown), (vec![10_000_000], 256 << 20, None));
+    assert_eq!(shaper.plan.link.up.max, 100_000_000_000);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weir.toml");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("network.json", "{ \"AP\": { \"downloadBandwidthMbps\": 50, \"uploadBandwidthMbps\": 20 } }");
+    write(
+        "devices.csv",
+        "Circuit ID,Parent Node,IPv4,Download Max Mbps,Upload Max Mbps\n7,AP,10.0.0.7,25.5,5\n",
+    );
+    let text = format!(
+        "[[port]]\ndevice = \"eth1\"\n[shaper]\ntree = \"network.json\"\ncircuits = \"devices.csv\"\nmemory = \"1GiB\"\n\
+         unknown = {{ down = \"5mbit\", up = \"1mbit\" }}\ndown = \"1gbit\"\nup = \"500mbit\"\noverhead = \"ethernet\"\n\
+         queue = \"besteffort/diffserv8\"\n{CUSTOMER}"
+    );
+    let shaper = config(&text, &path, &machine()).unwrap().shaper.unwrap();
+    assert_eq!((max(&shaper.plan), shaper.memory), (vec![25_500_000, 10_000_000, 5_000_000], 1 << 30));
+    assert_eq!((shaper.plan.link.down.max, shaper.plan.unknown), (1_000_000_000, Some(2)));
+    assert_eq!((shaper.plan.overheads[0].bytes, shaper.plan.disciplines.len()), (38, 2));
+    write(
+        "devices.csv",
+        "Circuit ID,Parent Node,IPv4,Download Max Mbps,Upload Max Mbps\n7,AP,10.0.0.1,fast,5\n",
+    );
+    let problems = config(&text.replace("2mbit", "2"), &path, &machine()).unwrap_err().to_string();
+    for expected in [
+        "weir.toml:16:6: 2 bit/s is not between 64 kbit/s and 100 Gbit/s",
+        "weir.toml:14:14: 10.0.0.1/32 stands in ",
+        "devices.csv, line 2, already",
+        "devices.csv:2:15: `fast` is not a rate",
+    ] {
+        assert!(problems.contains(expected), "{expected} is not in\n{problems}");
+    }
+}
+
+#[test]
+fn mistakes_of_the_section_shaper_have_remedies() {
+    for (line, column, what, fix) in [
+        ("unknown = \"drop\"", 11, "no policy", "unknown = \"unshaped\""),
+        ("unknown = 5", 11, "must be a string or a table", "unknown = \"unshaped\""),
+        ("unknown = { down = \"5mbit\" }", 11, "`unknown` has no `up`", "up = \"2mbit\""),
+        ("down = \"fast\"", 8, "`down` is not a rate", "\"1gbit\""),
+        ("up = \"1kbit\"", 6, "1 kbit/s is not between", "\"1gbit\""),
+        ("queue = \"pie\"", 9, "the word `pie`", "diffserv4"),
+        ("queue = \"docsis\"", 9, "not how it is queued", "overhead ="),
+        ("queue = \"nat\"", 9, "nothing like `nat`", "leave it out"),
+        ("overhead = \"docsi\"", 12, "`docsi` is no keyword for overhead", "docsis"),
+        ("memory = \"1KiB\"", 10, "`memory` is out of range", "\"4MiB\""),
+        ("memory = \"much\"", 10, "not a number of bytes", "\"4MiB\""),
+        ("tree = 5", 8, "`tree` is of type integer", "tree = "),
+        ("circuit = \"a\"", 1, "has no key `circuit`", "write `circuits`"),
+    ] {
+        assert_problem(&format!("[shaper]\n{line}\n{CUSTOMER}"), 3, column, what, fix);
+    }
+    let problems = with("[shaper]\n").unwrap_err().to_string();
+    assert!(problems.contains("[shaper] names no customers: write `circuits ="), "{problems}");
+    let both = with(&format!("[rtt]\nprefixes = \"p\"\n[shaper]\n{CUSTOMER}")).unwrap_err().to_string();
+    assert!(both.contains(":3:12: `prefixes` names customers, and [shaper] does too"), "{both}");
 }
