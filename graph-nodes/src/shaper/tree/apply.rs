@@ -212,8 +212,8 @@ impl Tree {
         debug_assert!(!member.is(GREEN | YELLOW));
         if let Some(branch) = self.branches.get_mut(above as usize) {
             if !same {
-                // It has had nothing of its new siblings' time.
-                branch.welcome(&mut self.members[number as usize]);
+                // Another node's virtual time means nothing here.
+                branch.introduce(&mut self.members[number as usize]);
             }
             branch.count(&mut self.members, class, 1);
             let (packets, bytes) = self.backlog(queues, number);

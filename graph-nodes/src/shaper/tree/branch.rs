@@ -16,7 +16,9 @@ const BUCKETS: u32 = 64;
 /// The power of two of buckets that a packet as long as a power of two of a child with a weight of a power of two takes: all of them.
 const PACKET: u32 = 6;
 /// The most that a tag can lead the virtual time by: 2¹⁷ bytes at weight 1. What is beyond is from long ago: virtual time goes round.
-const LEAD: u64 = 1 << 49;
+const LEAD: i64 = 1 << 49;
+/// Packets that a child may have missed, as a power of two.
+const MISSED: u32 = 3;
 
 /// The rate that a node sends at is that of an eighth of a second.
 const WINDOW: u32 = 3;
@@ -37,7 +39,7 @@ pub(super) struct Branch {
     green: List,
     /// A bit for each bucket that has children.
     occupied: u64,
-    /// Virtual time: the greatest tag that was served.
+    /// Virtual time: the greatest tag that was served, down to where its bucket begins, lest others of the bucket lose their place in it.
     time: u64,
     /// A bucket is 2^`shift` of virtual time.
     shift: u32,
@@ -119,29 +121,53 @@ impl Branch {
         self.green.head = member.next_green;
     }
 
-    /// Who was away does not come back before the others' virtual time.
+    /// A child that was green for a while, or held by its own ceiling, gets what it has missed of its share, up to eight packets or two
+    /// buckets.
     #[inline]
     pub(super) fn push_yellow(&mut self, members: &mut [Member], child: u32) {
         let member = &mut members[child as usize];
         member.flags |= YELLOW;
-        if member.tag.wrapping_sub(self.time) > LEAD {
+        let ahead = member.tag.wrapping_sub(self.time) as i64;
+        let packets = i64::from(member.inverse_weight) << (self.packet + MISSED);
+        let missed = packets.max(2 << self.shift);
+        if ahead < -missed {
+            member.tag = self.time.wrapping_sub(missed as u64);
+        } else if ahead > LEAD {
             member.tag = self.time;
         }
         self.put_yellow(members, child);
+    }
+
+    /// A child that comes from elsewhere: its turn is now.
+    pub(super) fn introduce(&self, child: &mut Member) {
+        child.tag = self.time;
+    }
+
+    /// A child that had nothing to send has something: it has missed nothing.
+    #[inline]
+    pub(super) fn welcome(&self, child: &mut Member) {
+        if (child.tag.wrapping_sub(self.time) as i64) < 0 {
+            child.tag = self.time;
+        }
     }
 
     #[inline]
     fn put_yellow(&mut self, members: &mut [Member], child: u32) {
         let member = &mut members[child as usize];
         member.next_yellow = NONE;
-        // Modulo what buckets can count, so that distances are right where virtual time goes round.
         let now = self.time >> self.shift;
-        let distance = (member.tag >> self.shift).wrapping_sub(now) & (u64::MAX >> self.shift);
+        let distance = self.distance(member.tag);
+        let is_behind = (member.tag.wrapping_sub(self.time) as i64) < 0;
         let bucket = ((now + distance.min(u64::from(BUCKETS) - 1)) % u64::from(BUCKETS)) as usize;
         let list = &mut self.buckets[bucket];
         if self.occupied & 1 << bucket == 0 {
             self.occupied |= 1 << bucket;
             list.head = child;
+        } else if is_behind {
+            // Who has missed something goes first.
+            member.next_yellow = list.head;
+            list.head = child;
+            return;
         } else {
             members[list.tail as usize].next_yellow = child;
         }
@@ -164,19 +190,16 @@ impl Branch {
     /// The first of those that borrow stands too early, for want of buckets: puts it where it belongs.
     #[inline]
     pub(super) fn settle_yellow(&mut self, members: &mut [Member], child: u32) -> bool {
-        let bucket = u64::from(self.first());
-        let mask = u64::MAX >> self.shift;
         let now = self.time >> self.shift;
-        let stands = bucket.wrapping_sub(now) % u64::from(BUCKETS);
-        let belongs = (members[child as usize].tag >> self.shift).wrapping_sub(now) & mask;
-        if belongs <= stands || belongs > LEAD >> self.shift {
+        let stands = u64::from(self.first()).wrapping_sub(now) % u64::from(BUCKETS);
+        if self.distance(members[child as usize].tag) <= stands {
             return true;
         }
         self.pop_yellow(members);
         members[child as usize].flags |= YELLOW;
         if stands != 0 {
             // Nobody stands before this bucket any more.
-            self.time = (now.wrapping_add(stands) & mask) << self.shift;
+            self.time = now.wrapping_add(stands) << self.shift;
         }
         self.put_yellow(members, child);
         false
@@ -186,8 +209,9 @@ impl Branch {
     #[inline]
     pub(super) fn serve_yellow(&mut self, members: &mut [Member], child: u32, bytes: u32) {
         let member = &mut members[child as usize];
-        if member.tag.wrapping_sub(self.time) <= LEAD {
-            self.time = member.tag;
+        let begins = member.tag >> self.shift << self.shift;
+        if begins.wrapping_sub(self.time) as i64 > 0 {
+            self.time = begins;
         }
         member.tag = member.tag.wrapping_add(u64::from(bytes) * u64::from(member.inverse_weight));
     }
@@ -211,11 +235,6 @@ impl Branch {
     pub(super) fn rate(&self, now: u64, hz: u64) -> u64 {
         let elapsed = now.saturating_sub(self.since);
         if elapsed >= hz >> WINDOW { per_second(self.window, elapsed, hz) } else { self.rate }
-    }
-
-    /// A child that comes from elsewhere: another node's virtual time means nothing here.
-    pub(super) fn welcome(&self, child: &mut Member) {
-        child.tag = self.time;
     }
 
     /// A child comes or goes; `by` is 1 or −1.
@@ -307,6 +326,16 @@ impl Branch {
         let yellow =
             buckets.flat_map(|bucket| chain(self.buckets[bucket as usize].head, |member| member.next_yellow));
         (chain(self.green.head, |member| member.next_green).collect(), yellow.collect())
+    }
+
+    /// How many buckets a tag is ahead; 0 if it is behind.
+    #[inline(always)]
+    fn distance(&self, tag: u64) -> u64 {
+        if (tag.wrapping_sub(self.time) as i64) < 0 {
+            return 0;
+        }
+        // Modulo what buckets can count, so that it is right where virtual time goes round.
+        (tag >> self.shift).wrapping_sub(self.time >> self.shift) & (u64::MAX >> self.shift)
     }
 
     #[inline(always)]

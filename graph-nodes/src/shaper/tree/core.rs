@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     fib::prefetch,
-    shaper::{Dropped, Leaf, Queues, memory::zeroed, sets::NONE},
+    shaper::{Dropped, Leaf, Queues, Settings, memory::zeroed, sets::NONE},
 };
 
 /// How far guarantees may lag and be made up for: 1/100 s.
@@ -28,6 +28,8 @@ pub(super) struct Tree {
     pub(super) overheads: Vec<Overhead>,
     changed: Changed,
     pub(super) hz: u64,
+    /// Bytes of a full packet on the link.
+    mtu: u32,
     guarantee_lag: u64,
     lateness: u64,
     /// The latest time that anybody has told.
@@ -51,7 +53,8 @@ pub(super) struct Turn {
 }
 
 impl Tree {
-    pub(super) fn new(nodes: usize, leaves: usize, hz: u64, overheads: &[Overhead]) -> Tree {
+    pub(super) fn new(settings: &Settings, overheads: &[Overhead]) -> Tree {
+        let Settings { nodes, leaves, hz, .. } = *settings;
         let members = nodes + leaves;
         Tree {
             members: zeroed(members),
@@ -61,6 +64,7 @@ impl Tree {
             overheads: overheads.to_vec(),
             changed: Changed { ring: vec![0; members].into(), head: 0, length: 0 },
             hz,
+            mtu: overheads[0].of(settings.mtu),
             guarantee_lag: hz / GUARANTEE_LAG,
             lateness: hz / LATENESS,
             now: 0,
@@ -150,6 +154,7 @@ impl Tree {
             member.set_ceil(Moment::at(now));
         }
         if !member.is(TIMER | GREEN | YELLOW) {
+            self.branches[member.parent as usize].welcome(member);
             self.arm(leaf, 0);
         }
     }
@@ -179,6 +184,7 @@ impl Tree {
         }
         let below_green = self.branches.get(member as usize).is_some_and(Branch::has_green);
         let branch = &mut self.branches[parent as usize];
+        let state = &self.members[member as usize];
         if below_green || state.is_due(then) {
             if !state.is(GREEN) {
                 branch.push_green(&mut self.members, member);
@@ -212,6 +218,7 @@ impl Tree {
                 return None;
             }
             let before = self.members[member as usize].flags & (GREEN | YELLOW);
+            self.begin_above(member, time);
             if !self.place(member, time) {
                 return None;
             }
@@ -224,7 +231,23 @@ impl Tree {
         }
     }
 
-    /// The same for whoever is not in the midst of sending.
+    /// If nobody else waits at the parent of this member it begins to wait now: what it has not used before is gone.
+    #[inline]
+    fn begin_above(&mut self, member: u32, time: u64) {
+        let parent = self.members[member as usize].parent;
+        if self.branches[parent as usize].is_wanted() {
+            return;
+        }
+        let above = &mut self.members[parent as usize];
+        if above.ceil().ticks < time {
+            above.set_ceil(Moment::at(time));
+        }
+        if !above.is(GREEN | YELLOW) && !above.is_root() {
+            self.branches[above.parent as usize].welcome(above);
+        }
+    }
+
+    /// Lists a member outside of sending.
     pub(super) fn wake(&mut self, member: u32, time: u64) {
         if let Some(root) = self.list(member, time) {
             self.arm(root, time);
@@ -368,7 +391,11 @@ impl Tree {
         let mut lent = false;
         while let Some(state) = self.members.get_mut(member as usize) {
             let bytes = if member == leaf { own } else { charged };
-            state.set_ceil(moment.after(bytes, state.ceil_cost));
+            // Who was listed and had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would
+            // reach their ceiling.
+            let full = Moment::at(0).after(self.mtu, state.ceil_cost);
+            let from = if listed { state.ceil().max(moment.before(full)) } else { moment };
+            state.set_ceil(from.after(bytes, state.ceil_cost));
             lent |= member == lender;
             if lent && state.rate_cost != 0 {
                 let from = state.rate().max(Moment::at(lags));

@@ -23,6 +23,14 @@ impl Moment {
         Moment { ticks, fraction: 0 }
     }
 
+    /// So much earlier.
+    #[inline(always)]
+    pub(super) fn before(self, time: Moment) -> Moment {
+        let fraction = self.fraction.wrapping_sub(time.fraction);
+        let borrow = u64::from(self.fraction < time.fraction);
+        Moment { ticks: self.ticks.saturating_sub(time.ticks + borrow), fraction }
+    }
+
     /// So many bytes later, at `cost` each.
     #[inline(always)]
     pub(super) fn after(self, bytes: u32, cost: u64) -> Moment {
@@ -150,6 +158,10 @@ mod tests {
                 assert!(error < 1e-4, "{rate} bit/s at {hz} Hz: {error}");
             }
         }
+        assert_eq!(
+            Moment { ticks: 7, fraction: 3 }.before(Moment { ticks: 2, fraction: 5 }),
+            Moment { ticks: 4, fraction: 65534 }
+        );
         assert_eq!(cost(0, 1_000_000_000), 0);
         assert_eq!(Moment::at(5).after(65_535 * 2, cost(1, 4_000_000_000)).fraction, 0);
     }

@@ -8,8 +8,9 @@
 //!       └─────────────────────── clocks of the leaf and all above move on ◀───────────────────────┘
 //! ```
 //! * **Clocks.** Every leaf and node has two: when its ceiling lets the next packet go, and when its guarantee is due. A packet leaves at its nominal
-//!   time, the latest of the ceilings on its way to the root (or when it came, if that is later), and all of them move on from there. So nobody is
-//!   ever more than one packet above their ceiling, over any interval, and there is nothing to burst with afterwards.
+//!   time, the latest of the ceilings on its way to the root (or when it came, if that is later), and all of them move on from there, or from one
+//!   full packet before if somebody had to wait for others. So over any interval nobody sends more than their ceiling and one full packet, and idle time gives
+//!   nothing to burst with.
 //! * **Time is played**, event after event in exact order, up to the time of the call: that a worker comes late does not change what is sent, only when.
 //! * **Whose turn.** From the root down. A child is *green* while its guarantee is due, or that of anybody below it; greens go first, in the order in which
 //!   they came. The others, *yellow*, borrow: by weight. A packet that uses a guarantee moves the clock of whose it is, and of all above: the nearest on the way to the root
@@ -82,10 +83,7 @@ impl Shaper {
     pub fn new(settings: Settings, disciplines: &[Discipline], overheads: &[Overhead]) -> Shaper {
         assert!(overheads.len() <= 256 && settings.nodes <= 1 << 29, "too large");
         let overheads = if overheads.is_empty() { &[Overhead::RAW] } else { overheads };
-        Shaper {
-            tree: Tree::new(settings.nodes, settings.leaves, settings.hz, overheads),
-            queues: Queues::new(settings, disciplines),
-        }
+        Shaper { tree: Tree::new(&settings, overheads), queues: Queues::new(settings, disciplines) }
     }
 
     /// Makes these the disciplines and the overheads: as many as there were, or more. A number that a leaf has keeps its meaning.
