@@ -1,4 +1,4 @@
-//! Compiles the XDP program for the kernel's virtual machine into `OUT_DIR/redirect.bpf.o`.
+//! Compiles the XDP programs for the kernel's virtual machine into `OUT_DIR/redirect.bpf.o` and `OUT_DIR/bridge.bpf.o`.
 //!
 //! The compiler is `$CLANG` (the workspace sets `clang-19`, Debian's name for it), or else `clang`.
 
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use libbpf_cargo::SkeletonBuilder;
 
-const SOURCE: &str = "bpf/redirect.bpf.c";
+const PROGRAMS: [&str; 2] = ["redirect", "bridge"];
 const INSTALL: &str =
     "On Debian and Ubuntu: apt-get install clang-19 llvm-19 libelf-dev zlib1g-dev pkg-config linux-libc-dev";
 
@@ -43,17 +43,20 @@ fn compile() -> Result<(), String> {
     }
 
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
-    SkeletonBuilder::new()
-        .source(SOURCE)
-        .obj(out.join("redirect.bpf.o"))
-        .clang(&clang)
-        .clang_args(clang_arguments())
-        .build()
-        .map_err(|error| {
-            format!(
-                "{SOURCE} does not compile with `{name}`. If a header was not found: {INSTALL}\n{error:#}"
-            )
-        })
+    PROGRAMS.into_iter().try_for_each(|program| {
+        let source = format!("bpf/{program}.bpf.c");
+        SkeletonBuilder::new()
+            .source(&source)
+            .obj(out.join(format!("{program}.bpf.o")))
+            .clang(&clang)
+            .clang_args(clang_arguments())
+            .build()
+            .map_err(|error| {
+                format!(
+                    "{source} does not compile with `{name}`. If a header was not found: {INSTALL}\n{error:#}"
+                )
+            })
+    })
 }
 
 fn clang_arguments() -> Vec<OsString> {

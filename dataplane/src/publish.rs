@@ -387,13 +387,13 @@ impl Observer for Publisher {
     }
 
     fn own_address(&mut self, address: Ipv4Addr) {
-        if let Err(error) = self.own.insert(address) {
+        if let Err(error) = self.own.insert(address.into()) {
             tracing::error!(%address, %error, "packets to one of this machine's addresses will be dropped");
         }
     }
 
     fn own_address_gone(&mut self, address: Ipv4Addr) {
-        if let Err(error) = self.own.remove(address) {
+        if let Err(error) = self.own.remove(address.into()) {
             tracing::warn!(%address, %error, "an address that is gone stays the kernel's");
         }
     }

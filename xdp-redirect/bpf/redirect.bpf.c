@@ -1,55 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
-/*
- * weir's XDP program: IPv4 transit goes to the AF_XDP socket of the receive queue, everything else to the kernel.
- *
- * One instance runs per port, with its own sockets and counters, so nothing here looks up a device; only the machine's own
- * addresses are shared by all ports. Whatever the program does not understand, and whatever has no socket to take it, is
- * passed: the kernel is the fallback for everything.
- */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
+/* A router's program: IPv4 transit goes to the AF_XDP socket of the receive queue, everything else to the kernel. */
+#include "weir.h"
 #include <linux/ip.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-
-/* In the order of `Verdict` in src/verdict.rs, which names them. */
-enum verdict {
-	REDIRECTED,
-	ARP,
-	NOT_IP4,
-	OWN_ADDRESS,
-	MULTICAST,
-	OTHER_MAC,
-	MALFORMED,
-	NO_SOCKET,
-	VERDICTS
-};
-
-struct count {
-	__u64 packets;
-	__u64 bytes;
-};
-
-/* All verdicts in one value: the reader copies a CPU's counts with one system call for all of them. */
-struct counts {
-	struct count of[VERDICTS];
-};
-
-/* Receive queue number -> AF_XDP socket. The loader sets the size: one slot for each queue of the port. */
-struct {
-	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u32);
-} sockets SEC(".maps");
-
-/* Addresses that the kernel answers for, in network byte order. The loader puts the map that all ports share here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, __be32);
-	__type(value, __u8);
-} own_addresses SEC(".maps");
 
 /* The port's MAC address in the first six bytes; 0 while it is not known, and then nothing is asked of the packet's. */
 struct {
@@ -58,13 +10,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } port_mac SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct counts);
-} verdicts SEC(".maps");
 
 /* IN_MULTICAST of 224.0.0.0/4 (RFC 5771) and the limited broadcast address (RFC 919). */
 static __always_inline int is_group_address(__be32 address)
@@ -107,27 +52,5 @@ static __always_inline enum verdict classify(const void *data, const void *end)
 SEC("xdp")
 int weir_redirect(struct xdp_md *ctx)
 {
-	const void *data = (const void *)(long)ctx->data;
-	const void *end = (const void *)(long)ctx->data_end;
-	enum verdict verdict = classify(data, end);
-	int action = XDP_PASS;
-	__u32 only = 0;
-	struct counts *counts;
-
-	if (verdict == REDIRECTED) {
-		/* An empty slot, or a queue beyond the map, gives back the flags' action: the packet is the kernel's. */
-		action = bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
-		if (action != XDP_REDIRECT)
-			verdict = NO_SOCKET;
-	}
-
-	counts = bpf_map_lookup_elem(&verdicts, &only);
-	/* The bound is never met; the verifier wants to see it. */
-	if (counts && verdict < VERDICTS) {
-		counts->of[verdict].packets++;
-		counts->of[verdict].bytes += end - data;
-	}
-	return action;
+	return act(ctx, classify((const void *)(long)ctx->data, (const void *)(long)ctx->data_end));
 }
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,7 +1,7 @@
-//! weir's XDP program and its loader.
+//! weir's XDP programs, a router's and a bridge's, and their loader.
 //!
-//! The program runs in the driver of every port, before the kernel's network stack. It hands IPv4 transit to the AF_XDP socket
-//! of the receive queue and leaves the kernel what is the kernel's. The first line that fits decides:
+//! A program runs in the driver of every port, before the kernel's network stack. It hands transit to the AF_XDP socket
+//! of the receive queue and leaves the kernel what is the kernel's. The first line that fits decides. A router's:
 //!
 //! ```text
 //!  frame from the wire ─────────────────────────────────────────────────────────────────────────┐
@@ -18,6 +18,23 @@
 //!                                                                                 ▼             │
 //!            is a socket bound to this receive queue?   yes              redirected   weir      │
 //!                                                       no               no-socket    kernel    │
+//! ```
+//!
+//! A bridge's ([`Redirect::bridge`]):
+//!
+//! ```text
+//!  frame from the wire ─────────────────────────────────────────────────────────────────────────────────┐
+//!                                                                        verdict                goes to │
+//!   shorter than an Ethernet header (14 bytes)                           malformed              kernel  │
+//!   on a port with two VLANs: untagged, or of neither                    other-vlan             kernel  │
+//!   to one of this machine's MAC addresses (`OwnAddresses`)              own-mac                kernel  │
+//!   to another unicast MAC address                                       transit ─┐                     │
+//!   ARP for one of this machine's addresses, tagged or not               arp      │             kernel  │
+//!   IPv6 neighbour solicitation for one of them, tagged or not           neighbour-solicitation kernel  │
+//!   all the rest: VLAN, PPPoE, LLDP, spanning tree, multicast, …         transit ─┤                     │
+//!                                                                                 ▼                     │
+//!            is a socket bound to this receive queue?   yes              redirected             weir    │
+//!                                                       no               no-socket              kernel  │
 //! ```
 //!
 //! Broken IPv4 headers go to weir, whose graph drops them under a named reason. Subnet broadcast addresses (192.0.2.255 of
@@ -43,8 +60,8 @@
 //! # Needs
 //!
 //! Linux 5.9 or newer (`bpf_link` for XDP), and `CAP_BPF` with `CAP_NET_ADMIN`; no vmlinux BTF. libbpf's messages go to
-//! [`tracing`] with the target `libbpf`. The program is under "Dual BSD/GPL", as the kernel asks of programs that use its
-//! helpers; it is built by clang when this crate is.
+//! [`tracing`] with the target `libbpf`. The programs are under "Dual BSD/GPL", as the kernel asks of programs that use its
+//! helpers; they are built by clang when this crate is.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,5 +92,5 @@ mod verdict;
 pub use error::Error;
 pub use link::Mode;
 pub use own_addresses::OwnAddresses;
-pub use redirect::Redirect;
+pub use redirect::{Redirect, Vlans};
 pub use verdict::{Count, Counters, Verdict};

@@ -10,6 +10,15 @@ use crate::object::Loaded;
 use crate::own_addresses::OwnAddresses;
 use crate::verdict::Counters;
 
+/// The VLANs of a port that is both sides of a bridge; 1 to 4094 each.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Vlans {
+    /// Towards the internet.
+    pub wan: u16,
+    /// Towards the customers.
+    pub lan: u16,
+}
+
 /// The program on one port. Dropping it takes the program off the port; so does the end of the process, however it ends.
 #[derive(Debug)]
 pub struct Redirect {
@@ -17,7 +26,7 @@ pub struct Redirect {
     link: Link,
     queues: u32,
     sockets: MapHandle,
-    mac: MapHandle,
+    mac: Option<MapHandle>,
     verdicts: MapHandle,
 }
 
@@ -30,7 +39,20 @@ impl Redirect {
     ///
     /// Some drivers restart the device when the program comes or goes, and the link is down for a moment.
     pub fn attach(ifindex: u32, queues: u32, own: &OwnAddresses) -> Result<Self, Error> {
-        let loaded = Loaded::new(queues, own)?;
+        Self::put(Loaded::new(queues, own)?, ifindex, queues)
+    }
+
+    /// As [`attach`](Self::attach), with a bridge's program; `vlans`: of a port that is both sides.
+    pub fn bridge(
+        ifindex: u32,
+        queues: u32,
+        vlans: Option<Vlans>,
+        own: &OwnAddresses,
+    ) -> Result<Self, Error> {
+        Self::put(Loaded::bridge(queues, vlans, own)?, ifindex, queues)
+    }
+
+    fn put(loaded: Loaded, ifindex: u32, queues: u32) -> Result<Self, Error> {
         let link = link::attach(loaded.program()?.as_fd(), ifindex)?;
         let Loaded { sockets, mac, verdicts, .. } = loaded;
         Ok(Self { link, queues, sockets, mac, verdicts })
@@ -73,9 +95,9 @@ impl Redirect {
     }
 
     /// The port's MAC address: from the next packet on, packets to other unicast addresses are the kernel's. Before the first call, packets to any
-    /// unicast address may be redirected.
+    /// unicast address may be redirected. Means nothing to a bridge, which goes by the [`OwnAddresses`].
     pub fn set_mac(&self, address: [u8; 6]) -> Result<(), Error> {
-        Loaded::set_mac(&self.mac, address)
+        self.mac.as_ref().map_or(Ok(()), |mac| Loaded::set_mac(mac, address))
     }
 
     /// What the program has decided since it was attached. One system call; allocates.

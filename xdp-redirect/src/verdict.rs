@@ -4,12 +4,12 @@ use std::fmt;
 
 /// What the program did with a packet. The crate's documentation draws the order in which they are tried.
 ///
-/// The discriminants are the positions in the program's counters (`enum verdict` in `bpf/redirect.bpf.c`).
+/// The discriminants are the positions in the program's counters (`enum verdict` in `bpf/weir.h`).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verdict {
-    /// IPv4 transit, handed to the AF_XDP socket of its receive queue.
+    /// Transit (a router's: IPv4 only), handed to the AF_XDP socket of its receive queue.
     Redirected,
-    /// ARP; the kernel's.
+    /// ARP, in a bridge only what asks for an address in [`OwnAddresses`](crate::OwnAddresses); the kernel's.
     Arp,
     /// Neither ARP nor untagged IPv4; the kernel's.
     NotIp4,
@@ -22,8 +22,14 @@ pub enum Verdict {
     OtherMac,
     /// Shorter than an Ethernet header; passed to the kernel, which drops it.
     Malformed,
-    /// IPv4 transit on a receive queue without a socket; the kernel's, which forwards it if it is set up to.
+    /// Transit on a receive queue without a socket; the kernel's, which forwards it if it is set up to.
     NoSocket,
+    /// In a bridge: to a MAC address in [`OwnAddresses`](crate::OwnAddresses); the kernel's.
+    OwnMac,
+    /// In a bridge: an IPv6 neighbour solicitation for an address in [`OwnAddresses`](crate::OwnAddresses); the kernel's.
+    NeighbourSolicitation,
+    /// In a bridge on a port that is both sides: untagged, or of neither VLAN; the kernel's.
+    OtherVlan,
 }
 
 impl Verdict {
@@ -31,7 +37,7 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every verdict, in the order of the program's counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Redirected,
         Self::Arp,
         Self::NotIp4,
@@ -40,6 +46,9 @@ impl Verdict {
         Self::OtherMac,
         Self::Malformed,
         Self::NoSocket,
+        Self::OwnMac,
+        Self::NeighbourSolicitation,
+        Self::OtherVlan,
     ];
 
     /// The name under which the verdict is published: lower case, words joined by hyphens.
@@ -53,6 +62,9 @@ impl Verdict {
             Self::OtherMac => "other-mac",
             Self::Malformed => "malformed",
             Self::NoSocket => "no-socket",
+            Self::OwnMac => "own-mac",
+            Self::NeighbourSolicitation => "neighbour-solicitation",
+            Self::OtherVlan => "other-vlan",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The program's verdicts, frame by frame: each case is run through the loaded program by `BPF_PROG_TEST_RUN`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::{MapCore, MapFlags, ProgramInput};
@@ -11,30 +11,30 @@ use crate::testbed::{Namespace, Socket, skip};
 use crate::{OwnAddresses, Verdict};
 
 /// enum xdp_action of linux/bpf.h.
-const XDP_PASS: u32 = 2;
+pub(super) const XDP_PASS: u32 = 2;
 const XDP_REDIRECT: u32 = 4;
 
 const ROUTER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
-const OWN: [&str; 3] = ["192.0.2.1", "192.0.2.255", "203.0.113.7"];
+pub(super) const OWN: [&str; 3] = ["192.0.2.1", "192.0.2.255", "203.0.113.7"];
 
-struct Case {
-    what: &'static str,
-    frame: Vec<u8>,
+pub(super) struct Case {
+    pub(super) what: &'static str,
+    pub(super) frame: Vec<u8>,
     /// For transit: with a socket in the queue's slot. Without one it is `NoSocket`.
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
 }
 
-fn case(what: &'static str, verdict: Verdict, frame: Vec<u8>) -> Case {
+pub(super) fn case(what: &'static str, verdict: Verdict, frame: Vec<u8>) -> Case {
     Case { what, frame, verdict }
 }
 
-fn ethernet(destination: [u8; 6], ethertype: u16, payload: &[u8]) -> Vec<u8> {
+pub(super) fn ethernet(destination: [u8; 6], ethertype: u16, payload: &[u8]) -> Vec<u8> {
     let source = [0x02, 0, 0, 0, 0, 0x02];
     [&destination[..], &source, &ethertype.to_be_bytes(), payload].concat()
 }
 
 /// An IPv4 packet with 26 bytes behind its header, so that its frame is the shortest that Ethernet allows (60 bytes).
-fn ip4(destination: &str) -> Vec<u8> {
+pub(super) fn ip4(destination: &str) -> Vec<u8> {
     let destination: Ipv4Addr = destination.parse().unwrap();
     let mut packet = vec![0x45, 0, 0, 46, 0, 1, 0, 0, 64, 17, 0, 0, 198, 51, 100, 9];
     packet.extend(destination.octets());
@@ -210,7 +210,7 @@ fn test_run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<u
 }
 
 /// Runs the program once and returns its answer and the verdict that it counted, `None` if the kernel takes no such run.
-fn run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<(u32, Verdict)> {
+pub(super) fn run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<(u32, Verdict)> {
     let before = counters(&loaded.verdicts).unwrap();
     let answer = test_run(loaded, frame, ifindex, queue)?;
     let after = counters(&loaded.verdicts).unwrap();
@@ -224,7 +224,7 @@ fn run(loaded: &Loaded, frame: &[u8], ifindex: u32, queue: u32) -> Option<(u32, 
     Some((answer, verdict))
 }
 
-fn own_addresses() -> OwnAddresses {
+pub(super) fn own_addresses() -> OwnAddresses {
     let own = OwnAddresses::new(16).unwrap();
     for address in OWN {
         own.insert(address.parse().unwrap()).unwrap();
@@ -246,32 +246,39 @@ fn every_frame_gets_its_verdict() {
     namespace.inside(|| {
         let own = own_addresses();
         let loaded = Loaded::new(1, &own).unwrap();
-        let mut wrong = Vec::new();
-        let mut check = |what: &str, got: Option<(u32, Verdict)>, want: (u32, Verdict)| match got {
-            None => eprintln!("SKIP every_frame_gets_its_verdict, {what}: this kernel takes no run so short"),
-            Some(got) if got != want => wrong.push(format!("{what}: {got:?} instead of {want:?}")),
-            Some(_) => {}
-        };
-        for Case { what, frame, verdict } in cases() {
-            let want = if verdict == Verdict::Redirected { Verdict::NoSocket } else { verdict };
-            check(what, run(&loaded, &frame, 0, 0), (XDP_PASS, want));
-        }
-        let socket = Socket::new("lo", 0);
-        put(&loaded, 0, &socket);
-        for Case { what, frame, verdict } in cases() {
-            let action = if verdict == Verdict::Redirected { XDP_REDIRECT } else { XDP_PASS };
-            check(what, run(&loaded, &frame, 0, 0), (action, verdict));
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        all("every_frame_gets_its_verdict", &loaded, cases);
     });
+}
+
+/// Shows all cases to the program, first without a socket, then with one.
+pub(super) fn all(test: &str, loaded: &Loaded, cases: fn() -> Vec<Case>) {
+    let mut wrong = Vec::new();
+    let mut check = |what: &str, got: Option<(u32, Verdict)>, want: (u32, Verdict)| match got {
+        None => eprintln!("SKIP {test}, {what}: this kernel takes no run so short"),
+        Some(got) if got != want => wrong.push(format!("{what}: {got:?} instead of {want:?}")),
+        Some(_) => {}
+    };
+    for Case { what, frame, verdict } in cases() {
+        let want = if verdict == Verdict::Redirected { Verdict::NoSocket } else { verdict };
+        check(what, run(loaded, &frame, 0, 0), (XDP_PASS, want));
+    }
+    let socket = Socket::new("lo", 0);
+    put(loaded, 0, &socket);
+    for Case { what, frame, verdict } in cases() {
+        let action = if verdict == Verdict::Redirected { XDP_REDIRECT } else { XDP_PASS };
+        check(what, run(loaded, &frame, 0, 0), (action, verdict));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn the_table_covers_every_verdict() {
     for verdict in Verdict::ALL {
         let covered = cases().iter().any(|case| case.verdict == verdict);
-        // These two depend on more than the frame: each has a test of its own.
-        assert!(covered || matches!(verdict, Verdict::NoSocket | Verdict::OtherMac), "{verdict}");
+        let in_a_bridge = super::bridge_table::cases().iter().any(|case| case.verdict == verdict);
+        // These three depend on more than the frame: each has a test of its own.
+        let aside = matches!(verdict, Verdict::NoSocket | Verdict::OtherMac | Verdict::OtherVlan);
+        assert!(covered || in_a_bridge || aside, "{verdict}");
     }
 }
 
@@ -282,7 +289,7 @@ fn own_addresses_are_followed_by_every_instance() {
     }
     let own = own_addresses();
     let ports = [Loaded::new(1, &own).unwrap(), Loaded::new(3, &own).unwrap()];
-    let address: Ipv4Addr = "198.51.100.9".parse().unwrap();
+    let address: IpAddr = "198.51.100.9".parse().unwrap();
     let frame = ip4_frame("198.51.100.9");
     let expect = |verdict: Verdict| {
         for port in &ports {
@@ -310,7 +317,7 @@ fn packets_to_other_mac_addresses_are_the_kernels() {
     let address = *frame.first_chunk::<6>().unwrap();
     // Not known yet: any.
     assert_eq!(run(&port, &frame, 0, 0), Some((XDP_PASS, Verdict::NoSocket)));
-    Loaded::set_mac(&port.mac, address).unwrap();
+    Loaded::set_mac(port.mac.as_ref().unwrap(), address).unwrap();
     assert_eq!(run(&port, &frame, 0, 0), Some((XDP_PASS, Verdict::NoSocket)));
     // Each byte counts.
     for at in 0..6 {

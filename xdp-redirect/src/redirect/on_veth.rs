@@ -1,7 +1,7 @@
 //! The program on real (virtual) devices: it fails open, and says why when it cannot be attached.
 
 use std::io::{BufRead, BufReader};
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -244,13 +244,13 @@ fn a_full_map_of_own_addresses_says_so() {
         return;
     }
     let own = OwnAddresses::new(2).unwrap();
-    own.insert([192, 0, 2, 1].into()).unwrap();
-    own.insert([192, 0, 2, 2].into()).unwrap();
-    own.insert([192, 0, 2, 2].into()).unwrap();
-    let full = own.insert([192, 0, 2, 3].into());
+    own.insert(IpAddr::from([192, 0, 2, 1])).unwrap();
+    own.insert(IpAddr::from([192, 0, 2, 2])).unwrap();
+    own.insert(IpAddr::from([192, 0, 2, 2])).unwrap();
+    let full = own.insert(IpAddr::from([192, 0, 2, 3]));
     assert!(matches!(full, Err(Error::OwnAddressesFull { capacity: 2 })), "{full:?}");
-    own.remove([192, 0, 2, 1].into()).unwrap();
-    own.insert([192, 0, 2, 3].into()).unwrap();
+    own.remove(IpAddr::from([192, 0, 2, 1])).unwrap();
+    own.insert(IpAddr::from([192, 0, 2, 3])).unwrap();
 }
 
 #[test]
