@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{
-    Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, ShaperConfig, StatsConfig, WorkersConfig,
+    BridgeConfig, Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, ShaperConfig, StatsConfig,
+    WorkersConfig,
 };
 use crate::prefixes::Named;
 use crate::shaper::{Plan, difference};
@@ -43,7 +44,7 @@ pub struct NeedsRestart(pub Vec<String>);
 /// What changes from `old` to `new`. All or nothing: where anything needs a restart, nothing may be changed.
 pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> {
     // Taken apart by name, so that a key that is added later must be decided upon here.
-    let Config { ports, workers, stats, control, fib, rtt, shaper } = old;
+    let Config { ports, bridge, workers, stats, control, fib, rtt, shaper } = old;
     let WorkersConfig { cores, idle } = workers;
     let StatsConfig { socket, group, size } = stats;
     let ControlConfig { socket: control_socket } = control;
@@ -56,6 +57,8 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
         }
     };
     fixed("the list of [[port]] devices", devices(ports), devices(&new.ports));
+    fixed("the sides of the ports", sides(ports), sides(&new.ports));
+    fixed("the section [bridge]", joined(*bridge), joined(new.bridge));
     fixed("workers.cores", format!("{cores:?}"), format!("{:?}", new.workers.cores));
     fixed("stats.socket", format!("{socket:?}"), format!("{:?}", new.stats.socket));
     fixed("stats.group", or_default(group.as_deref()), or_default(new.stats.group.as_deref()));
@@ -109,6 +112,21 @@ fn presence(it: bool) -> String {
     if it { "present" } else { "absent" }.to_owned()
 }
 
+fn sides(ports: &[PortConfig]) -> String {
+    let sides = ports.iter().map(|port| port.side.map_or_else(|| "none".to_owned(), |side| side.to_string()));
+    sides.collect::<Vec<_>>().join(", ")
+}
+
+fn joined(bridge: Option<BridgeConfig>) -> String {
+    match bridge {
+        None => "absent".to_owned(),
+        Some(BridgeConfig::TwoPorts) => "a bridge of two ports".to_owned(),
+        Some(BridgeConfig::OnePort { wan_vlan, lan_vlan }) => {
+            format!("a bridge of the VLANs {wan_vlan} and {lan_vlan}")
+        }
+    }
+}
+
 fn or_default(value: Option<impl fmt::Debug>) -> String {
     value.map_or_else(|| "the default".to_owned(), |value| format!("{value:?}"))
 }
@@ -138,11 +156,14 @@ impl fmt::Display for NeedsRestart {
 
 #[cfg(test)]
 mod tests {
+    use weir_graph::ports::Side;
+
     use super::*;
 
     fn config(idle: Idle) -> Config {
         Config {
-            ports: vec![PortConfig { device: "eth1".into() }],
+            ports: vec![PortConfig { device: "eth1".into(), side: None }],
+            bridge: None,
             workers: WorkersConfig { cores: vec![1], idle },
             stats: StatsConfig { socket: "/a".into(), group: None, size: None },
             control: ControlConfig { socket: "/b".into() },
@@ -227,7 +248,8 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_all_named_and_refuses_the_rest() {
         let new = Config {
-            ports: vec![PortConfig { device: "eth2".into() }],
+            ports: vec![PortConfig { device: "eth2".into(), side: Some(Side::Wan) }],
+            bridge: Some(BridgeConfig::OnePort { wan_vlan: 2, lan_vlan: 3 }),
             workers: WorkersConfig { cores: vec![0, 1], idle: Idle::Poll },
             stats: StatsConfig { socket: "/c".into(), group: Some("weir".into()), size: Some(1 << 30) },
             control: ControlConfig { socket: "/d".into() },
@@ -239,6 +261,8 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             "the list of [[port]] devices changed from [\"eth1\"] to [\"eth2\"]: that needs a restart\n\
+             the sides of the ports changed from none to wan: that needs a restart\n\
+             the section [bridge] changed from absent to a bridge of the VLANs 2 and 3: that needs a restart\n\
              workers.cores changed from [1] to [0, 1]: that needs a restart\n\
              stats.socket changed from \"/a\" to \"/c\": that needs a restart\n\
              stats.group changed from the default to \"weir\": that needs a restart\n\

@@ -26,6 +26,8 @@ pub use problem::{Place, Problem, Problems};
 pub(crate) use read::{nearest, quoted};
 pub use warnings::warnings;
 
+use weir_graph::ports::Side;
+
 use crate::prefixes::Named;
 use crate::shaper::Plan;
 
@@ -42,6 +44,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct Config {
     /// The ports, in the order of the file; at least one, no device twice.
     pub ports: Vec<PortConfig>,
+    /// `[bridge]`; `None`: weir routes.
+    pub bridge: Option<BridgeConfig>,
     /// `[workers]`
     pub workers: WorkersConfig,
     /// `[stats]`
@@ -61,6 +65,22 @@ pub struct Config {
 pub struct PortConfig {
     /// A name that Linux allows for a device: 1 to 15 bytes. The device need not be there now.
     pub device: String,
+    /// What it leads to, where that matters.
+    pub side: Option<Side>,
+}
+
+/// A bridge that all ports of the config are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BridgeConfig {
+    /// Between the two ports that there are, on different sides if they have any.
+    TwoPorts,
+    /// Between two VLANs of the only port.
+    OnePort {
+        /// Towards the internet, 1 to 4094.
+        wan_vlan: u16,
+        /// Towards the customers, another one.
+        lan_vlan: u16,
+    },
 }
 
 /// The threads that carry packets.
@@ -206,7 +226,7 @@ mod tests {
         let path = folder.path().join("weir.toml");
         std::fs::write(&path, "[[port]]\ndevice = \"eth1\"\n[control]\nsocket = \"run/c.sock\"\n").unwrap();
         let config = Config::load(&path).unwrap();
-        assert_eq!(config.ports, [PortConfig { device: "eth1".into() }]);
+        assert_eq!(config.ports, [PortConfig { device: "eth1".into(), side: None }]);
         assert_eq!(config.control.socket, folder.path().join("run/c.sock"));
         assert_eq!(config.stats.socket, Path::new(STATS_SOCKET));
     }

@@ -9,15 +9,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CONTROL_SOCKET, Config, ControlConfig, FibConfig, Idle, PortConfig, Problem, Problems, STATS_SOCKET,
-    StatsConfig, WorkersConfig,
+    CONTROL_SOCKET, Config, ControlConfig, FibConfig, Idle, Problem, Problems, STATS_SOCKET, StatsConfig,
+    WorkersConfig,
 };
 
+mod ports;
 mod rtt;
 mod shaper;
 
-/// Longest device name in bytes: `IFNAMSIZ` less the terminator (`linux/if.h`).
-const DEVICE_NAME: usize = 15;
 /// Longest socket path in bytes: `sun_path` less the terminator (`linux/un.h`).
 const SOCKET_PATH: usize = 107;
 /// Address space of the segment in bytes. Below, the vectors of a few ports do not fit; above, writer and readers would come near the
@@ -42,7 +41,9 @@ struct Section {
     keys: &'static [&'static str],
 }
 
-const PORT: &Section = &Section { name: "port", header: "[[port]]", keys: &["device"] };
+const PORT: &Section = &Section { name: "port", header: "[[port]]", keys: &["device", "side"] };
+const BRIDGE: &Section =
+    &Section { name: "bridge", header: "[bridge]", keys: &["ports", "port", "wan-vlan", "lan-vlan"] };
 const WORKERS: &Section = &Section { name: "workers", header: "[workers]", keys: &["cores", "idle"] };
 const STATS: &Section = &Section { name: "stats", header: "[stats]", keys: &["socket", "group", "size"] };
 const CONTROL: &Section = &Section { name: "control", header: "[control]", keys: &["socket"] };
@@ -57,7 +58,7 @@ const SHAPER: &Section = &Section {
         "up",
     ],
 };
-const SECTIONS: [&Section; 7] = [PORT, WORKERS, STATS, CONTROL, FIB, RTT, SHAPER];
+const SECTIONS: [&Section; 8] = [PORT, BRIDGE, WORKERS, STATS, CONTROL, FIB, RTT, SHAPER];
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -140,6 +141,7 @@ impl Reader<'_> {
             }
         }
         let ports = self.ports(tables.get(PORT.name));
+        let bridge = self.section(tables, BRIDGE).and_then(|table| self.bridge(table, tables, &ports));
         let workers_table = self.section(tables, WORKERS);
         let stats_table = self.section(tables, STATS);
         let control_table = self.section(tables, CONTROL);
@@ -173,53 +175,7 @@ impl Reader<'_> {
                 "leave it out: round trips are counted by the shaper's customers",
             );
         }
-        Config { ports, workers, stats, control, fib, rtt, shaper }
-    }
-
-    fn ports(&mut self, value: Option<&Value<'_>>) -> Vec<PortConfig> {
-        const FIX: &str = "write `[[port]]` and below it `device = \"eth1\"`, once for each port";
-        let Some(value) = value else {
-            if self.complete {
-                let what = "there is no [[port]]".to_owned();
-                self.problems.push(Problem::of_file(self.path, what, FIX.to_owned()));
-            }
-            return Vec::new();
-        };
-        let Some(list) = value.get_ref().as_array() else {
-            self.problem(value.span(), "ports are a list of tables", FIX);
-            return Vec::new();
-        };
-        let mut ports: Vec<PortConfig> = Vec::new();
-        for item in list.iter() {
-            let Some(table) = item.get_ref().as_table() else {
-                self.problem(item.span(), "a port is a table", FIX);
-                continue;
-            };
-            self.unknown_keys(table, PORT);
-            let Some(value) = table.get("device") else {
-                if self.complete {
-                    self.problem(
-                        item.span(),
-                        "this port has no device",
-                        "write `device = \"eth1\"` below it",
-                    );
-                }
-                continue;
-            };
-            let Some(device) = self.string(value, "device", "\"eth1\"") else { continue };
-            if let Some((what, fix)) = wrong_device_name(device) {
-                self.problem(value.span(), &what, fix);
-            } else if ports.iter().any(|port| port.device == device) {
-                let what = format!("device {device:?} is a port already");
-                self.problem(value.span(), &what, "name each device once");
-            } else {
-                ports.push(PortConfig { device: device.to_owned() });
-            }
-        }
-        if list.is_empty() {
-            self.problem(value.span(), "there is no port", FIX);
-        }
-        ports
+        Config { ports, bridge, workers, stats, control, fib, rtt, shaper }
     }
 
     fn workers(&mut self, table: Option<&DeTable<'_>>) -> WorkersConfig {
@@ -431,23 +387,6 @@ impl Reader<'_> {
 
 fn wrong_type(what: &str, wanted: &str, value: &Value<'_>) -> String {
     format!("{what} is of type {}, and must be {wanted}", value.get_ref().type_str())
-}
-
-/// As `dev_valid_name` in the kernel's `net/core/dev.c`.
-fn wrong_device_name(name: &str) -> Option<(String, &'static str)> {
-    const FIX: &str = "write a name as `ip link` shows it";
-    let what = if name.is_empty() {
-        "a device has a name".to_owned()
-    } else if name.len() > DEVICE_NAME {
-        format!("a device's name has at most {DEVICE_NAME} bytes, and this has {}", name.len())
-    } else if name == "." || name == ".." {
-        "Linux allows no device of this name".to_owned()
-    } else if name.bytes().any(|byte| matches!(byte, b'/' | b':' | b' ' | b'\t'..=b'\r' | 0 | 0xa0)) {
-        "a device's name has no slash, colon or white space".to_owned()
-    } else {
-        return None;
-    };
-    Some((what, FIX))
 }
 
 /// A TOML integer that fits into 64 bits.

@@ -24,7 +24,7 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
     for device in config.ports.iter().map(|port| &port.device).filter(|device| !present(device)) {
         warnings.push(format!("device {device:?} is not there now; see `ip link` for those that are"));
     }
-    if let [only] = &config.ports[..] {
+    if let ([only], None) = (&config.ports[..], config.bridge) {
         let device = &only.device;
         warnings
             .push(format!("{device:?} is the only port, so what comes in by it can only go out by it again"));
@@ -39,7 +39,7 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
         warnings.push("[shaper] is checked, but weir shapes nothing yet".to_owned());
     }
     warnings.extend(config.shaper.iter().flat_map(|shaper| shaper.warnings.iter().cloned()));
-    if forward.is_some_and(|value| value.trim() == "0") {
+    if config.bridge.is_none() && forward.is_some_and(|value| value.trim() == "0") {
         warnings.push(
             "net.ipv4.ip_forward is 0: while weir is down the kernel would not forward; \
              `sysctl -w net.ipv4.ip_forward=1` makes it"
@@ -73,6 +73,17 @@ mod tests {
         assert!(one[0].contains("device \"eth1\" is not there"), "{one:?}");
         assert!(one[1].contains("the only port"), "{one:?}");
         assert!(one[2].contains("ip_forward is 0"), "{one:?}");
+    }
+
+    #[test]
+    fn a_bridge_needs_no_forwarding_and_no_second_port() {
+        let bridge = |text| Config::parse(text, Path::new("weir.toml")).unwrap();
+        let two =
+            "port = [{ device = \"eth1\" }, { device = \"eth2\" }]\n[bridge]\nports = [\"eth1\", \"eth2\"]\n";
+        let one = "port = [{ device = \"eth1\" }]\n[bridge]\nport = \"eth1\"\nwan-vlan = 2\nlan-vlan = 3\n";
+        for text in [two, one] {
+            assert_eq!(surprises(&bridge(text), Some("0\n"), |_| true), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use super::ports::wrong_device_name;
 use super::*;
-use crate::config::RttConfig;
+use crate::config::{BridgeConfig, PortConfig, RttConfig};
+use weir_graph::ports::Side;
 
 fn machine() -> Machine {
     Machine { cores: vec![0, 1, 2, 3, 8], has_group: |group| group == "weir" }
@@ -36,7 +38,11 @@ fn assert_problem(lines: &str, line: usize, column: usize, what: &str, fix: &str
 fn two_ports_alone_make_a_router() {
     let config = read("[[port]]\ndevice = \"eth1\"\n\n[[port]]\ndevice = \"eth2\"\n").unwrap();
     let expected = Config {
-        ports: vec![PortConfig { device: "eth1".into() }, PortConfig { device: "eth2".into() }],
+        ports: vec![
+            PortConfig { device: "eth1".into(), side: None },
+            PortConfig { device: "eth2".into(), side: None },
+        ],
+        bridge: None,
         workers: WorkersConfig { cores: vec![8], idle: Idle::Adaptive },
         stats: StatsConfig { socket: "/run/weir/stats.sock".into(), group: None, size: None },
         control: ControlConfig { socket: "/run/weir/control.sock".into() },
@@ -149,11 +155,11 @@ fn unknown_names_lead_to_the_known_ones() {
     assert_problem("[fib]\ncores = [1]\n", 3, 1, "no key `cores`", "move it below `[workers]`");
     assert_problem("[Stats]\n", 2, 2, "`Stats` is not a section", "write `[stats]`");
     assert_problem(
-        "[bridge]\n",
+        "[firewall]\n",
         2,
         2,
-        "`bridge` is not a section",
-        "[[port]], [workers], [stats], [control], [fib]",
+        "`firewall` is not a section",
+        "[[port]], [bridge], [workers], [stats], [control], [fib]",
     );
     assert_problem("routes = 4096\n", 2, 1, "outside of its section", "move it below `[fib]`");
     assert_problem("colour = 1\n", 2, 1, "`colour` is not a key", "the sections are");
@@ -407,4 +413,107 @@ fn mistakes_of_the_section_shaper_have_remedies() {
     assert!(problems.contains("[shaper] names no customers: write `circuits ="), "{problems}");
     let both = with(&format!("[rtt]\nprefixes = \"p\"\n[shaper]\n{CUSTOMER}")).unwrap_err().to_string();
     assert!(both.contains(":3:12: `prefixes` names customers, and [shaper] does too"), "{both}");
+}
+
+const TWO: &str = "port = [{ device = \"eth1\", side = \"wan\" }, { device = \"eth2\", side = \"lan\" }]\n";
+const NO_SIDES: &str = "port = [{ device = \"eth1\" }, { device = \"eth2\" }]\n";
+
+#[test]
+fn a_bridge_is_between_two_ports_or_two_vlans_of_one() {
+    let config = read(&format!("{TWO}[bridge]\nports = [\"eth2\", \"eth1\"]\n")).unwrap();
+    assert_eq!(config.bridge, Some(BridgeConfig::TwoPorts));
+    assert_eq!(config.ports[0], PortConfig { device: "eth1".into(), side: Some(Side::Wan) });
+    assert_eq!(config.ports[1].side, Some(Side::Lan));
+    let config = read(&format!("{NO_SIDES}[bridge]\nports = [\"eth1\", \"eth2\"]\n")).unwrap();
+    assert_eq!((config.bridge, config.ports[0].side), (Some(BridgeConfig::TwoPorts), None));
+    let config = with("[bridge]\nport = \"eth1\"\nwan-vlan = 4094\nlan-vlan = 1\n").unwrap();
+    assert_eq!(config.bridge, Some(BridgeConfig::OnePort { wan_vlan: 4094, lan_vlan: 1 }));
+    // A router's ports may have sides too.
+    assert_eq!(read(TWO).unwrap().bridge, None);
+}
+
+#[test]
+fn what_is_wrong_with_a_bridge_is_told() {
+    let one = "port = [{ device = \"eth1\" }]\n";
+    let three = "port = [{ device = \"eth1\" }, { device = \"eth2\" }, { device = \"eth3\" }]\n";
+    let same = "port = [{ device = \"eth1\", side = \"lan\" }, { device = \"eth2\", side = \"lan\" }]\n";
+    let half = "port = [{ device = \"eth1\" }, { device = \"eth2\", side = \"lan\" }]\n";
+    for (ports, bridge, place, what, fix) in [
+        (TWO, "", (2, 2), "names no ports", "write `ports = ["),
+        (TWO, "ports = \"eth1\"", (3, 9), "of type string", "write `ports = ["),
+        (TWO, "ports = [\"eth1\"]", (3, 9), "two ports, and this has 1", "two [[port]] tables"),
+        (TWO, "ports = [\"eth1\", 2]", (3, 18), "of type integer", "such as \"eth1\""),
+        (TWO, "ports = [\"eth1\", \"eth1\"]", (3, 18), "on both sides", "write `ports = ["),
+        (TWO, "ports = [\"eth1\", \"eth22\"]", (3, 18), "no [[port]] \"eth22\"", "write \"eth2\""),
+        (TWO, "ports = [\"eth1\", \"wlan0\"]", (3, 18), "no [[port]] \"wlan0\"", "`device = \"wlan0\"`"),
+        (
+            three,
+            "ports = [\"eth1\", \"eth2\"]",
+            (1, 62),
+            "\"eth3\" is not in the bridge",
+            "leave this [[port]] out",
+        ),
+        (
+            three,
+            "ports = [\"eth1\", \"eth2\", \"eth3\"]",
+            (3, 9),
+            "two ports, and this has 3",
+            "two [[port]]",
+        ),
+        (
+            same,
+            "ports = [\"eth1\", \"eth2\"]",
+            (1, 70),
+            "both ports are on the side \"lan\"",
+            "write \"wan\"",
+        ),
+        (
+            half,
+            "ports = [\"eth1\", \"eth2\"]",
+            (1, 56),
+            "\"eth1\" has none",
+            "write `side = \"wan\"` for \"eth1\"",
+        ),
+        (TWO, "ports = [\"eth1\", \"eth2\"]\nwan-vlan = 2", (4, 12), "`wan-vlan` belongs to", "leave it out"),
+        (TWO, "ports = [\"eth1\", \"eth2\"]\nport = \"eth1\"", (4, 8), "can't both", "write `ports = ["),
+        (one, "port = \"eth1\"\nlan-vlan = 3", (2, 2), "`wan-vlan` is missing", "write `wan-vlan = 2`"),
+        (one, "port = \"eth1\"\nwan-vlan = 2", (2, 2), "`lan-vlan` is missing", "write `lan-vlan = 3`"),
+        (one, "port = \"eth1\"\nwan-vlan = 2\nlan-vlan = 4095", (5, 12), "out of range", "from 1 to 4094"),
+        (one, "port = \"eth1\"\nwan-vlan = 0\nlan-vlan = 3", (4, 12), "out of range", "from 1 to 4094"),
+        (one, "port = \"eth1\"\nwan-vlan = 2\nlan-vlan = 2", (5, 12), "the same VLAN", "another one"),
+        (
+            one,
+            "port = \"eth2\"\nwan-vlan = 2\nlan-vlan = 3",
+            (3, 8),
+            "no [[port]] \"eth2\"",
+            "write \"eth1\"",
+        ),
+        (
+            NO_SIDES,
+            "port = \"eth1\"\nwan-vlan = 2\nlan-vlan = 3",
+            (1, 41),
+            "is not in the bridge",
+            "leave this",
+        ),
+        (
+            "port = [{ device = \"eth1\", side = \"wan\" }]\n",
+            "port = \"eth1\"\nwan-vlan = 2\nlan-vlan = 3",
+            (1, 35),
+            "this port is both sides",
+            "leave `side` out",
+        ),
+        (one, "prot = \"eth1\"", (3, 1), "[bridge] has no key `prot`", "write `port`"),
+    ] {
+        let problems = read(&format!("{ports}[bridge]\n{bridge}\n")).unwrap_err();
+        let found = problems.0.iter().any(|problem| {
+            problem.position() == place && problem.what.contains(what) && problem.fix.contains(fix)
+        });
+        assert!(found, "{bridge}\n{problems}");
+        assert!(problems.0.len() == 1 || bridge.starts_with("prot"), "{problems}");
+    }
+    let problems = read("[[port]]\ndevice = \"eth1\"\nside = \"wam\"\n").unwrap_err();
+    assert!(problems.to_string().contains("there is no side \"wam\""), "{problems}");
+    assert_eq!((problems.0[0].position(), problems.0[0].fix.as_str()), ((3, 8), "write \"wan\""));
+    let problems = read("[[ports]]\ndevice = \"eth1\"\n").unwrap_err();
+    assert!(problems.to_string().contains("write `[[port]]`"), "{problems}");
 }
