@@ -22,7 +22,7 @@ use weir_graph::{
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
     node::{Forget, Request, Tables, Workbench},
-    nodes::{ROUTE, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{BRIDGE, ROUTE, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -33,6 +33,7 @@ use weir_stats::{Segment, Server};
 use weir_xdp::{Mode, OwnAddresses, Redirect};
 
 use crate::{
+    bridge::{self, Follower},
     config::{Change, Config, changes},
     control::{Command, ControlServer, Replies, Reply, Status},
     customers::{Roster, RosterError},
@@ -63,6 +64,8 @@ pub enum ApplianceError {
         "{0} was deleted and made again: weir ends, the kernel forwards; start weir again to use the new device"
     )]
     DeviceReplaced(String),
+    #[error(transparent)]
+    Bridge(#[from] bridge::Error),
     #[error("{device}: can't ask for its queues: {source}")]
     Queues { device: String, source: std::io::Error },
     #[error(transparent)]
@@ -125,6 +128,10 @@ pub struct Appliance {
     workers: Vec<(WorkerHandle, JoinHandle<()>)>,
     kernel: Kernel,
     forwarding: Forwarding,
+    /// `None`: weir routes.
+    bridge: Option<Follower>,
+    /// Keep the ports of a bridge receiving frames to all addresses.
+    _promiscuous: Vec<OwnedFd>,
     publisher: Publisher,
     /// `None`: round-trip times are not measured, and nothing is counted by customer.
     roster: Option<Roster>,
@@ -160,8 +167,19 @@ impl Appliance {
         let own = OwnAddresses::new(OWN_ADDRESSES)?;
 
         let ports = Ports::new(devices.len());
+        let mut bridge = config.bridge.map(|_| Follower::new(&devices));
+        bridge::join(&ports, &config);
+        let promiscuous = match bridge {
+            Some(_) => links
+                .iter()
+                .map(|link| bridge::promiscuous(&link.device, link.index))
+                .collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
         let quiescence = Quiescence::new(cores.len());
-        let limits = FibLimits { routes: config.fib.routes as u32, ..FibLimits::default() };
+        // A bridge has no routes.
+        let routes = if bridge.is_some() { 1 } else { config.fib.routes as u32 };
+        let limits = FibLimits { routes, ..FibLimits::default() };
         let (fib, fib_writer) = Fib::new(limits, quiescence.clone())
             .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
@@ -178,7 +196,8 @@ impl Appliance {
         if cores.len() == 1 {
             without.push(hand_off::REGISTRATION.name);
         }
-        let shape = Arc::new(Shape::new(ROUTE, &without)?);
+        let nodes = if bridge.is_some() { BRIDGE } else { ROUTE };
+        let shape = Arc::new(Shape::new(nodes, &without)?);
         shape.register(&mut counters)?;
 
         let clock = Clock::calibrate();
@@ -245,9 +264,13 @@ impl Appliance {
             Forwarding::new(fib_writer, adjacency_writer, ports.clone(), &devices, &mut publisher)
                 .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         for event in events {
-            forwarding.apply(event, &mut publisher);
+            learn(event, bridge.as_mut(), &mut forwarding, &mut publisher);
         }
         publisher.flush();
+        // Before the XDP programs are there to ask.
+        if let Some(bridge) = &mut bridge {
+            bridge.tell(publisher.own_addresses());
+        }
 
         let mut workers = Vec::new();
         for (number, (worker, handle)) in ready.into_iter().enumerate() {
@@ -271,8 +294,12 @@ impl Appliance {
             move |source| ApplianceError::Xdp { device, source }
         };
         for (port, link) in links.iter().enumerate() {
-            let redirect = Redirect::attach(link.index, link.queues, publisher.own_addresses())
-                .map_err(xdp(&link.device))?;
+            let own = publisher.own_addresses();
+            let redirect = match config.bridge {
+                None => Redirect::attach(link.index, link.queues, own),
+                Some(kind) => Redirect::bridge(link.index, link.queues, bridge::vlans(kind), own),
+            };
+            let redirect = redirect.map_err(xdp(&link.device))?;
             for (_, queue, socket) in sockets.iter().filter(|(of, ..)| *of == port) {
                 redirect.bind(*queue, socket.as_fd()).map_err(xdp(&link.device))?;
             }
@@ -294,6 +321,8 @@ impl Appliance {
             workers,
             kernel,
             forwarding,
+            bridge,
+            _promiscuous: promiscuous,
             publisher,
             roster,
             ports,
@@ -382,8 +411,9 @@ impl Appliance {
     /// Takes the kernel's news into the tables.
     fn follow(&mut self) -> Result<(), ApplianceError> {
         let (forwarding, publisher, workers) = (&mut self.forwarding, &mut self.publisher, &self.workers);
+        let bridge = &mut self.bridge;
         self.kernel.drain(&mut |event| {
-            forwarding.apply(event, publisher);
+            learn(event, bridge.as_mut(), forwarding, publisher);
             // Before the next event, which may use the numbers of what is gone anew.
             if let Some(gone) = publisher.gone() {
                 let gone = Arc::new(gone);
@@ -448,6 +478,10 @@ impl Appliance {
     /// A device that was deleted and made again ends weir: the sockets and the XDP program are the old one's, and a weir that takes packets which it
     /// cannot send is worse than none.
     fn links_changed(&mut self) -> Result<(), ApplianceError> {
+        if let Some(bridge) = &mut self.bridge {
+            bridge.tell(self.publisher.own_addresses());
+            bridge.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+        }
         for (port, config) in self.config.ports.iter().enumerate() {
             let device = &config.device;
             let link = self.forwarding.link(port as PortIndex);
@@ -562,6 +596,22 @@ impl Drop for EndWithWorker {
             std::process::abort();
         }
     }
+}
+
+/// Takes the kernel's news to those whom they concern: a bridge has no routes and no neighbours.
+fn learn(
+    event: Event,
+    bridge: Option<&mut Follower>,
+    forwarding: &mut Forwarding,
+    publisher: &mut Publisher,
+) {
+    if let Some(bridge) = bridge {
+        bridge.apply(&event);
+        if !matches!(event, Event::Link(_) | Event::LinkGone(_)) {
+            return;
+        }
+    }
+    forwarding.apply(event, publisher);
 }
 
 /// A port's device, as it was found at the start.

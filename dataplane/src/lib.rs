@@ -5,6 +5,7 @@
 //! [`replay`] measures captures instead, without any of these.
 
 pub mod appliance;
+pub mod bridge;
 pub mod config;
 pub mod control;
 pub mod customers;

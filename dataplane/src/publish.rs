@@ -15,6 +15,7 @@ use weir_graph::{
         ethernet_input::{IP4, RX},
         ip4_lookup::{ROUTE_CAPACITY, ROUTE_COUNTERS},
         ip4_rewrite::{ADJACENCY_CAPACITY, ADJACENCY_COUNTERS},
+        l2_cross_connect::IP6,
     },
     ports::MAX_PORTS,
 };
@@ -41,7 +42,7 @@ const fn kernel_counted(path: &'static str, help: &'static str) -> Description {
 }
 
 /// Per-port vectors that workers count.
-const WORKER_COUNTED: [&Description; 4] = [&RX, &TX, &DROPS, &IP4];
+const WORKER_COUNTED: [&Description; 5] = [&RX, &TX, &DROPS, &IP4, &IP6];
 
 /// What is registered here besides vectors with rows of the workers.
 const DECLARED: [Description; 14] = [

@@ -25,6 +25,8 @@ use weir_graph::trace::TraceRecord;
 
 /// Bytes of an Ethernet header without tags.
 const ETHERNET: usize = 14;
+/// Nodes at which a packet's way begins, as it came in.
+const FIRST: [&str; 2] = ["ethernet-input", "l2-cross-connect"];
 /// Nodes at which a packet's way ends.
 const LAST: [&str; 2] = ["tx", "drop"];
 /// From this node on a packet has an egress port.
@@ -152,7 +154,7 @@ fn details(step: &Step) -> Vec<String> {
     match step.node.as_str() {
         "drop" => lines.push(step.reason.clone().unwrap_or_else(|| "no reason known".to_owned())),
         EGRESS => lines.push(format!("{}, {} bytes", step.tx.as_deref().unwrap_or("unknown"), step.length)),
-        "ethernet-input" => lines.push(format!("{}, {} bytes", step.rx, step.length)),
+        _ if FIRST.contains(&step.node.as_str()) => lines.push(format!("{}, {} bytes", step.rx, step.length)),
         _ => {}
     }
     let Some(bytes) = unhex(&step.bytes) else {
@@ -160,7 +162,7 @@ fn details(step: &Step) -> Vec<String> {
         return lines;
     };
     // Between input and output the Ethernet header is the old one, or for a packet that weir made none at all: not worth a line.
-    let with_ethernet = matches!(step.node.as_str(), "ethernet-input" | EGRESS | "drop");
+    let with_ethernet = matches!(step.node.as_str(), EGRESS | "drop") || FIRST.contains(&step.node.as_str());
     packet(&bytes, with_ethernet, &mut lines);
     lines
 }

@@ -7,7 +7,7 @@ mod kernel_namespace;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use kernel_namespace::{Follower, Namespace, PATIENCE};
+use kernel_namespace::{Follower, Namespace, PATIENCE, Picture};
 use weir::kernel::{Kernel, Reachability, Target};
 
 /// Two veth pairs, `v0`–`p0` with 10.0.0.1/24 and `v1`–`p1` with 10.0.1.1/24.
@@ -57,7 +57,14 @@ fn a_port_of_a_bridge_is_not_gone_when_it_leaves_the_bridge() {
         return;
     }
     namespace.ip("link set v0 master br0");
+    follower.until("a port", |picture| {
+        let bridge =
+            picture.links.values().find(|link| link.name == "br0").map(|link| (link.bridge, link.index));
+        let port = &picture.links[&picture.index("v0")];
+        !port.bridge && bridge == port.master.map(|master| (true, master))
+    });
     namespace.ip("link set v0 nomaster");
+    follower.until("none", |picture| picture.links[&picture.index("v0")].master.is_none());
     namespace.ip("link set v0 mtu 1400");
     follower.until("later change", |picture| picture.links.values().any(|link| link.mtu == 1400));
     follower.agrees_with_a_newcomer(&namespace);
@@ -90,6 +97,17 @@ fn addresses_and_local_destinations_are_followed() {
     assert!(follower.picture.has_local("10.0.0.5/32"));
     namespace.ip("addr del 10.0.0.5/32 dev v1");
     follower.until("not local", |picture| !picture.has_local("10.0.0.5/32"));
+
+    // IPv6, on a device that has none of its own accord.
+    let has = |picture: &Picture, text: &str| {
+        picture.addresses6.iter().any(|it| it.address.to_string() == text && it.index == picture.index("v0"))
+    };
+    assert!(!has(&follower.picture, "2001:db8::5"));
+    namespace.ip("addr add 2001:db8::5/64 dev v0");
+    follower.until("IPv6", |picture| has(picture, "2001:db8::5"));
+    follower.agrees_with_a_newcomer(&namespace);
+    namespace.ip("addr del 2001:db8::5/64 dev v0");
+    follower.until("no IPv6", |picture| !has(picture, "2001:db8::5"));
 
     namespace.ip("route add local 10.99.0.0/16 dev lo");
     follower.until("local route", |picture| picture.has_local("10.99.0.0/16"));
@@ -286,7 +304,7 @@ fn a_probe_asks_on_the_wire_and_resolves() {
     follower
         .until("carrier", |picture| picture.links.values().any(|link| link.name == "v0" && link.usable()));
     let v0 = follower.picture.index("v0");
-    let state = |picture: &kernel_namespace::Picture, address: &str| {
+    let state = |picture: &Picture, address: &str| {
         picture.neighbours.get(&(v0, address.parse().unwrap())).map(|neighbour| neighbour.reachability)
     };
     // A host that is asked by ARP notes who asked (RFC 826): its entry is the witness that a request was on the wire.

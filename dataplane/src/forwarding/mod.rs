@@ -142,6 +142,8 @@ impl Forwarding {
             }
             Event::Address(address) => self.ports.address(address),
             Event::AddressGone(address) => self.ports.address_gone(address),
+            // The kernel's alone, and a bridge's.
+            Event::Address6(_) | Event::Address6Gone(_) => {}
             Event::LocalAddress(prefix) => {
                 self.local.insert(prefix);
                 if prefix.length() == 32 {

@@ -313,6 +313,8 @@ fn link() -> impl Strategy<Value = Link> {
             up,
             running,
             rx_queues: 1,
+            master: None,
+            bridge: false,
         },
     )
 }
@@ -398,6 +400,8 @@ fn up(index: u32, name: &str) -> Event {
         up: true,
         running: true,
         rx_queues: 1,
+        master: None,
+        bridge: false,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the kernel's control plane is made of, in weir's own words.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weir_graph::fib::Prefix4;
@@ -22,6 +22,10 @@ pub struct Link {
     pub running: bool,
     /// The receive queues that it was made with: an upper bound of the queues in use.
     pub rx_queues: u32,
+    /// The interface index of the device that it is a part of: a bridge, a bond, a VRF.
+    pub master: Option<u32>,
+    /// Whether it is a bridge of the kernel's.
+    pub bridge: bool,
 }
 
 impl Link {
@@ -43,6 +47,15 @@ pub struct Address {
     pub length: u8,
     /// Whether another address of the same prefix came before it on the device: the kernel prefers that one as a source.
     pub secondary: bool,
+}
+
+/// An IPv6 address of this machine on a device; also one that the kernel is still asking for whether it is another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address6 {
+    /// The device's interface index.
+    pub index: u32,
+    /// The machine's own address (not the peer's on a point-to-point device).
+    pub address: Ipv6Addr,
 }
 
 /// One way out of a route.
@@ -151,6 +164,10 @@ pub enum Event {
     Address(Address),
     /// An address is gone.
     AddressGone(Address),
+    /// An IPv6 address appeared.
+    Address6(Address6),
+    /// An IPv6 address is gone.
+    Address6Gone(Address6),
     /// Packets to these destinations are for this machine: its addresses, broadcast addresses, and local routes.
     LocalAddress(Prefix4),
     /// Packets to these destinations are no longer for this machine.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::event::{Address, Event, Link, Neighbour};
+use super::event::{Address, Address6, Event, Link, Neighbour};
 
 /// A value and the last dump that showed it, or during which it was notified.
 type Seen<T> = (T, u32);
@@ -13,6 +13,8 @@ type Seen<T> = (T, u32);
 pub(super) struct Mirror {
     links: BTreeMap<u32, Seen<Link>>,
     addresses: BTreeMap<(u32, Ipv4Addr, u8), Seen<Address>>,
+    /// With the generation.
+    addresses6: BTreeMap<Address6, u32>,
     neighbours: BTreeMap<(u32, Ipv4Addr), Seen<Neighbour>>,
     generation: u32,
 }
@@ -53,6 +55,8 @@ impl Mirror {
         }
         let addresses = self.addresses.extract_if(.., |&(of, ..), _| of == index);
         addresses.for_each(|(_, (address, _))| sink(Event::AddressGone(address)));
+        let addresses = self.addresses6.extract_if(.., |address, _| address.index == index);
+        addresses.for_each(|(address, _)| sink(Event::Address6Gone(address)));
         let neighbours = self.neighbours.extract_if(.., |&(of, _), _| of == index);
         neighbours.for_each(|((index, address), _)| sink(Event::NeighbourGone { index, address }));
         sink(Event::LinkGone(index));
@@ -76,6 +80,18 @@ impl Mirror {
     pub(super) fn address_gone(&mut self, address: Address, sink: &mut impl FnMut(Event)) -> bool {
         let gone = self.addresses.remove(&(address.index, address.address, address.length));
         gone.map(|(address, _)| sink(Event::AddressGone(address))).is_some()
+    }
+
+    pub(super) fn address6(&mut self, address: Address6, sink: &mut impl FnMut(Event)) {
+        if self.addresses6.insert(address, self.generation).is_none() {
+            sink(Event::Address6(address));
+        }
+    }
+
+    pub(super) fn address6_gone(&mut self, address: Address6, sink: &mut impl FnMut(Event)) {
+        if self.addresses6.remove(&address).is_some() {
+            sink(Event::Address6Gone(address));
+        }
     }
 
     pub(super) fn neighbour(&mut self, neighbour: Neighbour, sink: &mut impl FnMut(Event)) {
@@ -108,6 +124,8 @@ impl Mirror {
         let current = self.generation;
         let gone = self.addresses.extract_if(.., |_, (_, generation)| *generation != current);
         gone.for_each(|(_, (address, _))| sink(Event::AddressGone(address)));
+        let gone = self.addresses6.extract_if(.., |_, generation| *generation != current);
+        gone.for_each(|(address, _)| sink(Event::Address6Gone(address)));
     }
 
     /// The dump of neighbours that began last has ended.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub use event::{Address, Event, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
+pub use event::{Address, Address6, Event, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
 use mirror::{LinkChange, Mirror};
 use routes::Routes;
 use wire::{Body, Table};
@@ -41,8 +41,8 @@ const DATAGRAM: usize = 128 << 10;
 /// thread (its heartbeat is due every second), fewer would cost it a poll each.
 const BUDGET: usize = 32;
 
-/// `linux/rtnetlink.h`, RTNLGRP_*: link, neighbour, IPv4 address, IPv4 route, next-hop object.
-const GROUPS: [u32; 5] = [1, 3, 5, 7, 32];
+/// `linux/rtnetlink.h`, RTNLGRP_*: link, neighbour, IPv4 address, IPv4 route, IPv6 address, next-hop object.
+const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 32];
 
 /// Why the kernel's control plane cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -276,6 +276,8 @@ impl Kernel {
                     self.want(&[Table::Routes]);
                 }
             }
+            Body::Address6(address) => self.mirror.address6(address, sink),
+            Body::Address6Gone(address) => self.mirror.address6_gone(address, sink),
             Body::Route { route, order } => self.routes.insert(route, order, sink),
             Body::RouteGone(route) => self.routes.remove(route, sink),
             Body::Nexthop(id, nexthop) => self.routes.insert_nexthop(id, nexthop, sink),

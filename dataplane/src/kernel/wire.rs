@@ -4,7 +4,7 @@
 //! what is too short is treated as absent. Integers are in the machine's byte order, addresses in network order. Layouts:
 //! `linux/rtnetlink.h`, `if_link.h`, `if_addr.h`, `neighbour.h`, `nexthop.h`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{
     NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NlaBuffer,
@@ -12,7 +12,7 @@ use netlink_packet_core::{
 };
 use weir_graph::fib::Prefix4;
 
-use super::event::{Address, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
+use super::event::{Address, Address6, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
 
 /// `sizeof(struct nlmsghdr)`.
 const MESSAGE_HEADER: usize = 16;
@@ -37,10 +37,13 @@ const NHA_ENCAP: u16 = 8;
 const NHA_FDB: u16 = 11;
 const IFA_F_SECONDARY: u32 = 1;
 const IFA_FLAGS: u16 = 8;
+/// In `IFLA_LINKINFO` (`linux/if_link.h`): the name of the device's driver.
+const IFLA_INFO_KIND: u16 = 1;
 const NTF_PROXY: u8 = 8;
 
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 // Fixed parts that precede the attributes, in bytes.
 const LINK_FIXED: usize = 16; // struct ifinfomsg
@@ -87,6 +90,8 @@ pub(super) enum Body {
     LinkGone(u32),
     Address(Address),
     AddressGone(Address),
+    Address6(Address6),
+    Address6Gone(Address6),
     Route {
         route: Route,
         order: Order,
@@ -189,6 +194,8 @@ fn decode(kind: u16, flags: u16, body: &[u8]) -> Option<Body> {
             Body::Link(link) => Body::LinkGone(link.index),
             other => other,
         },
+        libc::RTM_NEWADDR if *body.first()? == AF_INET6 => Body::Address6(address6(body)?),
+        libc::RTM_DELADDR if *body.first()? == AF_INET6 => Body::Address6Gone(address6(body)?),
         libc::RTM_NEWADDR => Body::Address(address(body)?),
         libc::RTM_DELADDR => Body::AddressGone(address(body)?),
         libc::RTM_NEWROUTE => {
@@ -231,6 +238,8 @@ fn link(body: &[u8]) -> Option<Body> {
         up: flags & libc::IFF_UP.cast_unsigned() != 0,
         running: flags & libc::IFF_RUNNING.cast_unsigned() != 0,
         rx_queues: 1,
+        master: None,
+        bridge: false,
     };
     for attribute in attributes(body, LINK_FIXED) {
         let value = attribute.value();
@@ -240,6 +249,11 @@ fn link(body: &[u8]) -> Option<Body> {
             }
             libc::IFLA_ADDRESS => link.mac = value.try_into().ok(),
             libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            libc::IFLA_MASTER => link.master = u32_at(value, 0),
+            libc::IFLA_LINKINFO => {
+                let mut kinds = attributes(value, 0).filter(|nested| nested.kind() == IFLA_INFO_KIND);
+                link.bridge = kinds.any(|kind| kind.value().starts_with(b"bridge\0"));
+            }
             libc::IFLA_NUM_RX_QUEUES => link.rx_queues = u32_at(value, 0)?,
             _ => {}
         }
@@ -267,6 +281,19 @@ fn address(body: &[u8]) -> Option<Address> {
         length: (*body.get(1)?).min(32),
         secondary: flags & IFA_F_SECONDARY != 0,
     })
+}
+
+fn address6(body: &[u8]) -> Option<Address6> {
+    let (mut local, mut peer) = (None, None);
+    for attribute in attributes(body, ADDRESS_FIXED) {
+        let address = attribute.value().try_into().ok().map(|octets: [u8; 16]| Ipv6Addr::from(octets));
+        match attribute.kind() {
+            libc::IFA_LOCAL => local = address,
+            libc::IFA_ADDRESS => peer = address,
+            _ => {}
+        }
+    }
+    Some(Address6 { index: u32_at(body, 4)?, address: local.or(peer)? })
 }
 
 /// The next hop's attributes, which stand in the route itself or in each element of its multipath list.
@@ -445,7 +472,8 @@ fn request(kind: u16, flags: u16, sequence: u32, fixed: &[u8], attributes: &[u8]
 pub(super) fn dump(table: Table, sequence: u32) -> Vec<u8> {
     let (kind, family, fixed) = match table {
         Table::Links => (libc::RTM_GETLINK, AF_UNSPEC, LINK_FIXED),
-        Table::Addresses => (libc::RTM_GETADDR, AF_INET, ADDRESS_FIXED),
+        // Of all families: IPv4 and IPv6 in one go.
+        Table::Addresses => (libc::RTM_GETADDR, AF_UNSPEC, ADDRESS_FIXED),
         Table::Nexthops => (RTM_GETNEXTHOP, AF_UNSPEC, NEXTHOP_FIXED),
         Table::Routes => (libc::RTM_GETROUTE, AF_INET, ROUTE_FIXED),
         Table::Neighbours => (libc::RTM_GETNEIGH, AF_INET, NEIGHBOUR_FIXED),

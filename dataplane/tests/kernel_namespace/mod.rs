@@ -1,7 +1,7 @@
 //! A network namespace of a test's own, and a picture of its kernel built from weir's events.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir::kernel::{Address, Event, Kernel, Link, Neighbour, Target};
+use weir::kernel::{Address, Address6, Event, Kernel, Link, Neighbour, Target};
 use weir_graph::fib::Prefix4;
 
 /// How long anything may take before a test fails.
@@ -132,6 +132,7 @@ impl Drop for Namespace {
 pub struct Picture {
     pub links: BTreeMap<u32, Link>,
     pub addresses: BTreeMap<(u32, Ipv4Addr, u8), Address>,
+    pub addresses6: BTreeSet<Address6>,
     pub local: BTreeMap<Prefix4, ()>,
     pub routes: BTreeMap<Prefix4, (u32, Arc<Target>)>,
     pub neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
@@ -153,6 +154,8 @@ impl Picture {
                 let key = (address.index, address.address, address.length);
                 assert!(self.addresses.remove(&key).is_some(), "{address:?}");
             }
+            Event::Address6(address) => assert!(self.addresses6.insert(address), "{address:?} twice"),
+            Event::Address6Gone(address) => assert!(self.addresses6.remove(&address), "{address:?}"),
             Event::LocalAddress(prefix) => assert!(self.local.insert(prefix, ()).is_none(), "{prefix} twice"),
             Event::LocalAddressGone(prefix) => assert!(self.local.remove(&prefix).is_some(), "{prefix}"),
             Event::Route { prefix, metric, target } => {
