@@ -40,6 +40,20 @@ impl Weir {
         Weir::start_with(lab, workers, "[rtt]\ninterval = \"0\"\nprefixes = \"customers.txt\"\n")
     }
 
+    /// Starts weir as a bridge of the two ports of a [`Lab::bridged`], measuring round-trip times.
+    pub fn bridging(lab: &Lab, workers: usize) -> Result<Weir> {
+        let (left, right) = (&lab.left().port, &lab.right().port);
+        let more = format!("[rtt]\ninterval = \"0\"\n[bridge]\nports = [\"{left}\", \"{right}\"]\n");
+        Weir::start_with(lab, workers, &more)
+    }
+
+    /// Starts weir as a bridge of two VLANs of the router's only port.
+    pub fn one_armed(lab: &Lab, wan: u16, lan: u16) -> Result<Weir> {
+        let port = &lab.left().port;
+        let more = format!("[bridge]\nport = \"{port}\"\nwan-vlan = {wan}\nlan-vlan = {lan}\n");
+        Weir::start_with(lab, 1, &more)
+    }
+
     fn start_with(lab: &Lab, workers: usize, more: &str) -> Result<Weir> {
         let folder = lab.router.folder()?;
         let cores = thread::available_parallelism()?.get();

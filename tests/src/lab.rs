@@ -76,6 +76,47 @@ impl Lab {
         Ok(Lab { hosts, router, queues, _turn: turn })
     }
 
+    /// Builds the hosts `left` and `right` in one network, 10.0.9.0/24, with a bridge of the kernel's between them.
+    ///
+    /// ```text
+    ///   left                        router                        right
+    ///   10.0.9.2 wire ───── to-left ═ br0 ═ to-right ───── wire 10.0.9.3
+    ///   2001:db8:9::2               10.0.9.1                   2001:db8:9::3
+    ///                               2001:db8:9::1
+    /// ```
+    pub fn bridged(queues: u32) -> Result<Lab> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let router = Namespace::new("router")?;
+        router.ip("link add br0 type bridge")?;
+        // as docs/operations.md says: LLDP crosses (bit 14: 01-80-c2-00-00-0e), and so does all multicast, as both do with weir
+        router.ip("link set br0 type bridge group_fwd_mask 0x4000 mcast_snooping 0")?;
+        // and the kernel's bridge does not look into IP packets; without br_netfilter there are no such settings, and it never does
+        for table in ["iptables", "ip6tables", "arptables"] {
+            let _ = router.sysctl(&format!("net/bridge/bridge-nf-call-{table}"), "0");
+        }
+        let mut hosts = Vec::new();
+        for (name, number) in [("left", 2u8), ("right", 3)] {
+            let (namespace, port) = wire(&router, name, queues)?;
+            router.ip(&format!("link set {port} master br0"))?;
+            namespace.ip(&format!("address add 10.0.9.{number}/24 dev {WIRE}"))?;
+            namespace.sysctl(&format!("net/ipv6/conf/{WIRE}/disable_ipv6"), "0")?;
+            for (place, device) in [(&router, port.as_str()), (&namespace, WIRE)] {
+                place.ip(&format!("link set {device} up"))?;
+            }
+            namespace.ip(&format!("address add 2001:db8:9::{number}/64 dev {WIRE} nodad"))?;
+            let (address, gateway) = (Ipv4Addr::new(10, 0, 9, number), Ipv4Addr::new(10, 0, 9, 1));
+            let mac = mac(&namespace, WIRE)?;
+            hosts.push(Host { namespace, address, gateway, mac, gateway_mac: [0; 6], port });
+        }
+        router.ip("address add 10.0.9.1/24 dev br0")?;
+        router.sysctl("net/ipv6/conf/br0/disable_ipv6", "0")?;
+        router.ip("link set br0 up")?;
+        router.ip("address add 2001:db8:9::1/64 dev br0 nodad")?;
+        let gateway_mac = mac(&router, "br0")?;
+        hosts.iter_mut().for_each(|host| host.gateway_mac = gateway_mac);
+        Ok(Lab { hosts, router, queues, _turn: turn })
+    }
+
     /// The first host.
     pub fn left(&self) -> &Host {
         &self.hosts[0]
@@ -89,9 +130,21 @@ impl Lab {
 
 /// Makes a host, its wire and its default route.
 fn host(router: &Namespace, name: &str, number: u8, queues: u32) -> Result<Host> {
+    let (namespace, port) = wire(router, name, queues)?;
+    let (address, gateway) = (Ipv4Addr::new(10, 0, number, 2), Ipv4Addr::new(10, 0, number, 1));
+    for (place, device, local) in [(router, port.as_str(), gateway), (&namespace, WIRE, address)] {
+        place.ip(&format!("address add {local}/24 dev {device}"))?;
+        place.ip(&format!("link set {device} up"))?;
+    }
+    namespace.ip(&format!("route add default via {gateway}"))?;
+    let (mac, gateway_mac) = (mac(&namespace, WIRE)?, mac(router, &port)?);
+    Ok(Host { namespace, address, gateway, mac, gateway_mac, port })
+}
+
+/// Makes a namespace with a wire to the router: the router's device is the other thing that is returned.
+fn wire(router: &Namespace, name: &str, queues: u32) -> Result<(Namespace, String)> {
     let namespace = Namespace::new(name)?;
     let port = format!("to-{name}");
-    let (address, gateway) = (Ipv4Addr::new(10, 0, number, 2), Ipv4Addr::new(10, 0, number, 1));
     let many = format!("numrxqueues {queues} numtxqueues {queues}");
     router.ip(&format!(
         "link add {port} {many} type veth peer name {WIRE} netns {} {many}",
@@ -100,13 +153,7 @@ fn host(router: &Namespace, name: &str, number: u8, queues: u32) -> Result<Host>
     // A sender on a veth leaves its checksums to the hardware, which is not there, and its VLAN tags out of the bytes:
     // what AF_XDP takes from the wire would be broken.
     succeed(namespace.command("ethtool").args(["-K", WIRE, "tx", "off", "rxvlan", "off", "txvlan", "off"]))?;
-    for (place, device, local) in [(router, port.as_str(), gateway), (&namespace, WIRE, address)] {
-        place.ip(&format!("address add {local}/24 dev {device}"))?;
-        place.ip(&format!("link set {device} up"))?;
-    }
-    namespace.ip(&format!("route add default via {gateway}"))?;
-    let (mac, gateway_mac) = (mac(&namespace, WIRE)?, mac(router, &port)?);
-    Ok(Host { namespace, address, gateway, mac, gateway_mac, port })
+    Ok((namespace, port))
 }
 
 /// The MAC address of a device.

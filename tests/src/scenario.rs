@@ -28,10 +28,15 @@ pub struct Setting {
     pub workers: usize,
     /// The file of customers, if weir is to measure round-trip times.
     pub customers: Option<&'static str>,
+    /// The hosts `left` and `right` are in one network, and what stands between them is a bridge.
+    pub bridge: bool,
 }
 
 /// Two hosts, one queue, one worker.
-pub const PLAIN: Setting = Setting { hosts: &["left", "right"], queues: 1, workers: 1, customers: None };
+pub const PLAIN: Setting =
+    Setting { hosts: &["left", "right"], queues: 1, workers: 1, customers: None, bridge: false };
+/// As [`PLAIN`], joined by a bridge.
+pub const BRIDGED: Setting = Setting { bridge: true, ..PLAIN };
 /// As [`PLAIN`], with a third host that stands for another way to the same addresses.
 pub const THREE_HOSTS: Setting = Setting { hosts: &["left", "right", "far"], ..PLAIN };
 
@@ -39,11 +44,16 @@ pub const THREE_HOSTS: Setting = Setting { hosts: &["left", "right", "far"], ..P
 /// Says so and returns where this machine cannot do it. Panics, as a test does, when anything is not as it should be.
 pub fn run(forwarder: Forwarder, setting: Setting, scenario: impl FnOnce(&Lab, Option<&Weir>) -> Result<()>) {
     let outcome = unless_skipped(|| {
-        let lab = Lab::with_hosts(setting.hosts, setting.queues)?;
+        let lab = if setting.bridge {
+            Lab::bridged(setting.queues)
+        } else {
+            Lab::with_hosts(setting.hosts, setting.queues)
+        }?;
         if forwarder == Forwarder::Kernel {
             return scenario(&lab, None);
         }
         let weir = match setting.customers {
+            _ if setting.bridge => Weir::bridging(&lab, setting.workers),
             Some(customers) => Weir::measuring(&lab, setting.workers, customers),
             None => Weir::start(&lab, setting.workers),
         }?;

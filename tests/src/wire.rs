@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socket_with};
 
 use crate::namespace::Namespace;
 
 /// Longest frame that a test looks at: jumbo frames with room to spare.
 const LONGEST: usize = 16 * 1024;
+/// Bytes of a VLAN tag.
+const TAG: usize = 4;
 
 /// One end of a wire: a device in a namespace.
 #[derive(Debug)]
@@ -37,17 +39,19 @@ impl Wire {
         let index = rustix::net::netdevice::name_to_index(&socket, device)?;
 
         let on: libc::c_int = 1;
-        // SAFETY: `on` outlives the call, which reads `size_of` bytes of it.
-        let set = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_IGNORE_OUTGOING,
-                (&raw const on).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
-        ensure!(set == 0, "cannot ignore outgoing frames: {}", io::Error::last_os_error());
+        for option in [libc::PACKET_IGNORE_OUTGOING, libc::PACKET_AUXDATA] {
+            // SAFETY: `on` outlives the call, which reads `size_of` bytes of it.
+            let set = unsafe {
+                libc::setsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_PACKET,
+                    option,
+                    (&raw const on).cast(),
+                    size_of::<libc::c_int>() as libc::socklen_t,
+                )
+            };
+            ensure!(set == 0, "cannot set packet option {option}: {}", io::Error::last_os_error());
+        }
 
         let address = libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as u16,
@@ -87,11 +91,44 @@ impl Wire {
             if poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&left))? == 0 {
                 return Ok(None);
             }
-            let (length, _) = recv(&self.socket, &mut frame[..], RecvFlags::DONTWAIT)?;
+            let length = self.next(&mut frame)?;
             if wanted(&frame[..length]) {
                 frame.truncate(length);
                 return Ok(Some(frame));
             }
         }
+    }
+
+    /// Takes a frame that is there, whole: the kernel keeps the outermost VLAN tag apart from the bytes. Returns its length.
+    fn next(&self, frame: &mut [u8]) -> Result<usize> {
+        let mut data = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() - TAG };
+        let mut control = [0u64; 16];
+        // SAFETY: integers and pointers; all zero is a value of it.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut data;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        // SAFETY: the message points to a buffer and a control buffer of these lengths, which outlive the call.
+        let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+        let mut length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel has filled in the control buffer of `message`, which is still there.
+        let head = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+        if head.is_null() {
+            return Ok(length);
+        }
+        // SAFETY: the only control message of such a socket is its `tpacket_auxdata`; the buffer is aligned for it.
+        let auxiliary = unsafe { libc::CMSG_DATA(head).cast::<libc::tpacket_auxdata>().read_unaligned() };
+        if auxiliary.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {
+            let kind = match auxiliary.tp_status & libc::TP_STATUS_VLAN_TPID_VALID {
+                0 => 0x8100,
+                _ => auxiliary.tp_vlan_tpid,
+            };
+            frame.copy_within(12..length, 12 + TAG);
+            frame[12..14].copy_from_slice(&kind.to_be_bytes());
+            frame[14..16].copy_from_slice(&auxiliary.tp_vlan_tci.to_be_bytes());
+            length += TAG;
+        }
+        Ok(length)
     }
 }
