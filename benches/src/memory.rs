@@ -15,7 +15,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
-    nodes::{ROUTE, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::Packet,
     ports::Ports,
     quiescence::Quiescence,
@@ -41,6 +41,8 @@ const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const LINK_HEADER: [u8; LINK] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 8, 8, 0];
 /// Where the addresses of TCP's senders begin.
 const SENDERS: u32 = 10 << 24;
+/// Customers that there is room for, as in a weir that lists few.
+const CUSTOMERS: usize = 1 << 17;
 
 /// What a router is made with.
 #[derive(Clone, Copy)]
@@ -102,6 +104,7 @@ impl MemoryRouter {
         let mut without = vec![shaper::REGISTRATION.name];
         if !setup.measured {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
+            without.push(classify::REGISTRATION.name);
         }
         if setup.workers == 1 {
             without.push(hand_off::REGISTRATION.name);
@@ -130,9 +133,9 @@ impl MemoryRouter {
         let mut customers = None;
         if setup.measured {
             round_trips::register(&mut counters)?;
-            let (table, mut writer) = Customers::new(quiescence)?;
+            let (table, mut writer) = Customers::new(CUSTOMERS, quiescence)?;
             let senders = flows.as_ref().map_or(0, TcpFlows::senders);
-            let sender = |at| Ok((Prefix4::new(SENDERS + at, 32)?, Customer::of_column(at)));
+            let sender = |at| Ok((Prefix4::new(SENDERS + at, 32)?.into(), Customer::of_column(at)));
             writer.replace((0..senders).map(sender).collect::<Result<Vec<_>, PrefixError>>()?)?;
             customers = Some(table);
         }

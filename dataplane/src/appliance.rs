@@ -22,7 +22,10 @@ use weir_graph::{
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
     node::{Forget, Request, Tables, Workbench},
-    nodes::{BRIDGE, ROUTE, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{
+        BRIDGE, ROUTE, classify, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match,
+        tcp_rtt_stamp,
+    },
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -36,12 +39,11 @@ use crate::{
     bridge::{self, Follower},
     config::{Change, Config, changes},
     control::{Command, ControlServer, Replies, Reply, Status},
-    customers::{Roster, RosterError},
+    customers::{self, Listed, Roster, RosterError},
     device,
     forwarding::Forwarding,
     kernel::{Event, Kernel, KernelError, Link},
     port::af_xdp::{self, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
-    prefixes::Named,
     publish::Publisher,
     trace_text::Namer,
     traces::{self, Trace},
@@ -184,13 +186,15 @@ impl Appliance {
             .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
         let defaults = weir_stats::Options::default();
-        let size = config.stats.size.unwrap_or(defaults.size);
+        let room = customers::room(config.rtt.as_ref().map_or(0, |rtt| rtt.customers.len()));
+        let size = config.stats.size.unwrap_or_else(|| defaults.size + customers_space(room, cores.len()));
         let segment = Segment::create(weir_stats::Options { size, workers: cores.len(), ..defaults })?;
         let stats = Server::start(&config.stats.socket, config.stats.group.as_deref(), &segment)?;
         let mut counters = Counters::new(segment);
         let mut without = vec![shaper::REGISTRATION.name];
         if config.rtt.is_none() {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
+            without.push(classify::REGISTRATION.name);
         }
         // One worker has nobody to give packets to.
         if cores.len() == 1 {
@@ -212,7 +216,7 @@ impl Appliance {
         let (customers, mut roster) = match rtt {
             Some(_) => {
                 round_trips::register(&mut counters)?;
-                let (customers, roster) = Roster::new(&mut counters, quiescence.clone())?;
+                let (customers, roster) = Roster::new(room, &mut counters, quiescence.clone())?;
                 (Some(customers), Some(roster))
             }
             None => (None, None),
@@ -257,7 +261,7 @@ impl Appliance {
         }
 
         if let Some((roster, rtt)) = roster.as_mut().zip(config.rtt.as_ref()) {
-            roster.replace(&rtt.customers, &mut counters)?;
+            roster.replace(rtt.customers.clone(), &mut counters)?;
         }
         let mut publisher = Publisher::new(counters, own, &devices)?;
         let mut forwarding =
@@ -554,7 +558,7 @@ impl Appliance {
         // First what may be refused.
         for change in &changed {
             if let Change::Customers { new, .. } = change {
-                self.replace_customers(new).map_err(|error| vec![error.to_string()])?;
+                self.replace_customers(new.clone()).map_err(|error| vec![error.to_string()])?;
             }
         }
         for change in &changed {
@@ -572,7 +576,7 @@ impl Appliance {
         Ok(changed)
     }
 
-    fn replace_customers(&mut self, list: &[Named]) -> Result<(), RosterError> {
+    fn replace_customers(&mut self, list: Arc<[Listed]>) -> Result<(), RosterError> {
         let Some(roster) = &mut self.roster else { return Ok(()) };
         let customers = roster.replace(list, self.publisher.counters())?;
         if !customers.is_empty() {
@@ -583,6 +587,12 @@ impl Appliance {
         }
         Ok(())
     }
+}
+
+/// Address space of the segment, in bytes, that vectors by customer take beyond what its default size has room for anyway.
+fn customers_space(room: usize, workers: usize) -> u64 {
+    let usual = customers::room(0);
+    (room.saturating_sub(usual) * round_trips::CUSTOMER_BYTES * (workers + 1)) as u64
 }
 
 /// Ends the process if its thread panics: a process without its worker would hold on to the port and forward nothing; without the process

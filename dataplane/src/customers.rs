@@ -1,26 +1,70 @@
-//! The customers: which columns of the segment's vectors are whose, through all changes of the file that names them.
+//! The customers: which columns of the segment's vectors are whose, through all changes of the files that name them.
 //!
 //! ```text
-//!   prefixes.txt ──prefixes──▶ [Named] ──Roster──▶ table address → customer    (workers look each packet up)
-//!                                          ├─────▶ /customers/names, /customers/prefixes, columns of the vectors
-//!                                          └─────▶ columns whose customers are gone    (workers let them begin anew)
+//!   prefixes.txt ─────┐
+//!                     ├──▶ [Listed] ──Roster──▶ tables address → customer    (workers look each packet up)
+//!   the shaper's plan ┘                   ├───▶ /customers/names, …/titles, …/prefixes, columns of the vectors
+//!                                         └───▶ columns whose customers are gone    (workers let them begin anew)
 //! ```
-//! A name keeps its column, and so its counts, as long as it stands in the file. The column of a name that is gone is given to another one only
+//! A name keeps its column, and so its counts, as long as it is listed. The column of a name that is gone is given to another one only
 //! after every worker has passed a quiescent point, so that no packet of the old customer counts as the new one's.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+};
 
 use weir_graph::{
     counters::Counters,
-    customers::{Customer, Customers, CustomersWriter, MAX_PREFIXES},
-    fib::{FibError, Prefix4},
+    customers::{Customer, Customers, CustomersWriter, MOST},
+    fib::{FibError, Prefix6},
     latency,
     quiescence::{Quiescence, Ticket},
     round_trips::{COMBINED_BY_CUSTOMER, LATENCY_BY_CUSTOMER, SIMPLE_BY_CUSTOMER},
 };
-use weir_stats::{Names, printable};
+use weir_stats::{Description, Names, printable};
 
-use crate::prefixes::{self, Named};
+use crate::prefixes::{self, Named, Prefix};
+
+/// A customer, as a file lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What tells it from all others.
+    pub name: Arc<str>,
+    /// What people call it; empty if the file does not say.
+    pub title: String,
+    /// Its addresses. No prefix is of two customers.
+    pub prefixes: Vec<Prefix>,
+}
+
+/// The customers whose prefixes these are, in the order in which their names come up.
+pub fn listed(named: Vec<Named>) -> Arc<[Listed]> {
+    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut list: Vec<Listed> = Vec::new();
+    for Named { prefix, name } in named {
+        match places.entry(name.into()) {
+            Entry::Occupied(place) => {
+                if let Some(customer) = list.get_mut(*place.get()) {
+                    customer.prefixes.push(prefix);
+                }
+            }
+            Entry::Vacant(place) => {
+                let name = Arc::clone(place.key());
+                place.insert(list.len());
+                list.push(Listed { name, title: String::new(), prefixes: vec![prefix] });
+            }
+        }
+    }
+    list.into()
+}
+
+/// Fewest customers that there is room for, whatever the files list: half a gigabyte of address space of the segment for each of its rows.
+const LEAST: usize = 1 << 17;
+
+/// The room for customers where so many are listed at the start: as many again may come until the next one.
+pub fn room(listed: usize) -> usize {
+    listed.saturating_mul(2).clamp(LEAST, MOST)
+}
 
 /// Why customers could not be changed; then they are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -28,55 +72,99 @@ pub enum RosterError {
     /// The segment is full.
     #[error(transparent)]
     Stats(#[from] weir_stats::Error),
-    /// The table is full.
-    #[error("the customers' table: {0}")]
+    /// A table is full.
+    #[error(
+        "the customers' prefixes are more than there is room for ({0}): restart weir, which then makes room for what is listed"
+    )]
     Table(#[from] FibError),
     /// More names than columns, those that still wait for the workers included.
-    #[error("{0} customers are more than there is room for: name at most {MAX_PREFIXES}")]
-    TooMany(usize),
+    #[error(
+        "{customers} customers are more than the {room} that there has been room for since the start: restart weir, which then makes room \
+         for twice as many as are listed, at most {MOST}"
+    )]
+    TooMany {
+        /// How many there would be.
+        customers: usize,
+        /// How many there is room for.
+        room: usize,
+    },
 }
+
+/// What is registered here.
+const DECLARED: [Description; 3] = [
+    Description::names("/customers/names", "customers; empty where the number is not in use"),
+    Description::names(
+        "/customers/titles",
+        "what people call the customer; empty where there is nothing else than the name",
+    ),
+    Description::names("/customers/prefixes", "the customer's prefixes"),
+];
 
 /// The control thread's books of customers.
 pub struct Roster {
     table: CustomersWriter,
     quiescence: Quiescence,
+    room: usize,
     books: Books,
     /// Columns whose customers went with the last change.
     gone: Vec<u32>,
     /// Columns that a worker may still count under, though their customers are gone.
     waiting: VecDeque<(Ticket, Vec<u32>)>,
     names: Names,
+    titles: Names,
     prefixes: Names,
 }
 
 /// Who has which column.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Books {
-    columns: HashMap<String, u32>,
-    entries: Vec<(Prefix4, Customer)>,
-    /// By column: the customer's prefixes, separated by spaces.
-    prefixes: HashMap<u32, String>,
+    list: Arc<[Listed]>,
+    seats: HashMap<Arc<str>, Seat>,
     /// Columns that nobody has any more.
     free: Vec<u32>,
     /// Columns that somebody has or had.
     used: u32,
 }
 
+/// A customer's place.
+#[derive(Clone, Copy)]
+struct Seat {
+    column: u32,
+    /// In the list.
+    at: u32,
+}
+
 impl Roster {
-    /// A roster without customers, and what workers look addresses up in.
-    pub fn new(counters: &mut Counters, quiescence: Quiescence) -> Result<(Customers, Roster), RosterError> {
-        let (readers, table) = Customers::new(quiescence.clone())?;
-        let (names, prefixes) = counters.segment().register(|batch| {
-            let names = batch.names("/customers/names", MAX_PREFIXES)?;
-            Ok((names, batch.names("/customers/prefixes", MAX_PREFIXES)?))
+    /// A roster without customers and with [`room`] for so many, and what workers look addresses up in.
+    pub fn new(
+        room: usize,
+        counters: &mut Counters,
+        quiescence: Quiescence,
+    ) -> Result<(Customers, Roster), RosterError> {
+        let (readers, table) = Customers::new(room, quiescence.clone())?;
+        let room = readers.room();
+        counters.declare(&DECLARED);
+        let (names, titles, prefixes) = counters.segment().register(|batch| {
+            let names = batch.names("/customers/names", room)?;
+            Ok((names, batch.names("/customers/titles", room)?, batch.names("/customers/prefixes", room)?))
         })?;
-        let (books, waiting) = (Books::default(), VecDeque::new());
-        Ok((readers, Roster { table, quiescence, books, gone: Vec::new(), waiting, names, prefixes }))
+        let (books, gone, waiting) = (Books::default(), Vec::new(), VecDeque::new());
+        Ok((readers, Roster { table, quiescence, room, books, gone, waiting, names, titles, prefixes }))
+    }
+
+    /// The column of the customer with this name.
+    pub fn column(&self, name: &str) -> Option<u32> {
+        self.books.seats.get(name).map(|seat| seat.column)
+    }
+
+    /// How many columns somebody has or had: all customers' are below this.
+    pub fn columns(&self) -> u32 {
+        self.books.used
     }
 
     /// Makes these the customers, and no others. Returns the columns of those who are gone, which the workers are to forget. On an
     /// error nothing has changed. The workers' vectors must be registered.
-    pub fn replace(&mut self, list: &[Named], counters: &mut Counters) -> Result<Vec<u32>, RosterError> {
+    pub fn replace(&mut self, list: Arc<[Listed]>, counters: &mut Counters) -> Result<Vec<u32>, RosterError> {
         // Only now, when the workers have surely been told to forget these: a worker passes its quiescent point and then hears.
         if !self.gone.is_empty() {
             self.waiting.push_back((self.quiescence.ticket(), std::mem::take(&mut self.gone)));
@@ -86,15 +174,16 @@ impl Roster {
         {
             self.books.free.extend(columns);
         }
-        let new = self.books.with(list)?;
-        self.table.replace(new.entries.iter().copied())?;
+        let new = self.books.with(list, self.room)?;
+        self.table.replace(new.prefixes())?;
         if let Err(error) = self.publish(&new, counters) {
             // There was room for these before.
-            let _ = self.table.replace(self.books.entries.iter().copied());
+            let _ = self.table.replace(self.books.prefixes());
             return Err(error.into());
         }
-        let before = std::mem::replace(&mut self.books, new).columns;
-        let is_gone = |(name, column)| (!self.books.columns.contains_key(&name)).then_some(column);
+        let before = std::mem::replace(&mut self.books, new).seats;
+        let is_gone =
+            |(name, seat): (_, Seat)| (!self.books.seats.contains_key(&name)).then_some(seat.column);
         let gone: Vec<u32> = before.into_iter().filter_map(is_gone).collect();
         self.gone.clone_from(&gone);
         Ok(gone)
@@ -112,19 +201,29 @@ impl Roster {
         for vector in LATENCY_BY_CUSTOMER {
             counters.grow_simple(vector, columns * latency::WIDTH)?;
         }
-        let Roster { books: old, names, prefixes, .. } = self;
+        let Roster { books: old, names, titles, prefixes, .. } = self;
         counters.segment().register(|batch| {
-            for (_, column) in old.columns.iter().filter(|(name, _)| !new.columns.contains_key(*name)) {
-                batch.set_name(names, *column as usize, "")?;
-                batch.set_name(prefixes, *column as usize, "")?;
-            }
-            for (name, column) in &new.columns {
-                if !old.columns.contains_key(name) {
-                    batch.set_name(names, *column as usize, &printable(name))?;
+            for (_, seat) in old.seats.iter().filter(|(name, _)| !new.seats.contains_key(*name)) {
+                let column = seat.column as usize;
+                batch.set_name(names, column, "")?;
+                if old.listed(*seat).is_some_and(|customer| !customer.title.is_empty()) {
+                    batch.set_name(titles, column, "")?;
                 }
-                let text = new.prefixes.get(column).map_or("", String::as_str);
-                if old.prefixes.get(column).map(String::as_str) != Some(text) {
-                    batch.set_name(prefixes, *column as usize, text)?;
+                batch.set_name(prefixes, column, "")?;
+            }
+            for customer in &*new.list {
+                let Some(seat) = new.seats.get(&customer.name) else { continue };
+                let column = seat.column as usize;
+                let before = old.seats.get(&customer.name).and_then(|seat| old.listed(*seat));
+                if before.is_none() {
+                    batch.set_name(names, column, &printable(&customer.name))?;
+                }
+                if before.map_or("", |before| &before.title) != customer.title {
+                    batch.set_name(titles, column, &printable(&customer.title))?;
+                }
+                if before.map(|before| &before.prefixes) != Some(&customer.prefixes) {
+                    let texts: Vec<String> = customer.prefixes.iter().map(|it| prefixes::text(*it)).collect();
+                    batch.set_name(prefixes, column, &texts.join(" "))?;
                 }
             }
             Ok(())
@@ -139,35 +238,41 @@ impl Roster {
 
 impl Books {
     /// The books for another list: names that stay keep their columns.
-    fn with(&self, list: &[Named]) -> Result<Books, RosterError> {
-        let mut new = Books { free: self.free.clone(), used: self.used, ..Books::default() };
-        for Named { prefix, name } in list {
-            let column = match new.columns.get(name).or_else(|| self.columns.get(name)) {
-                Some(column) => *column,
-                None => new.allocate()?,
+    fn with(&self, list: Arc<[Listed]>, room: usize) -> Result<Books, RosterError> {
+        let (mut free, mut used) = (self.free.clone(), self.used);
+        let mut seats: HashMap<Arc<str>, Seat> = HashMap::with_capacity(list.len());
+        for (at, customer) in (0..).zip(&*list) {
+            let column = match self.seats.get(&customer.name).or_else(|| seats.get(&customer.name)) {
+                Some(seat) => seat.column,
+                None => match free.pop() {
+                    Some(column) => column,
+                    None if (used as usize) < room => {
+                        used += 1;
+                        used - 1
+                    }
+                    None => return Err(RosterError::TooMany { customers: list.len(), room }),
+                },
             };
-            new.columns.insert(name.clone(), column);
-            let text = new.prefixes.entry(column).or_default();
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(&prefixes::text(*prefix));
-            if let Some(prefix) = prefixes::ip4(*prefix) {
-                new.entries.push((prefix, Customer::of_column(column)));
-            }
+            seats.insert(Arc::clone(&customer.name), Seat { column, at });
         }
-        Ok(new)
+        Ok(Books { list, seats, free, used })
     }
 
-    fn allocate(&mut self) -> Result<u32, RosterError> {
-        if let Some(column) = self.free.pop() {
-            return Ok(column);
-        }
-        if self.used as usize >= MAX_PREFIXES {
-            return Err(RosterError::TooMany(self.used as usize + 1));
-        }
-        self.used += 1;
-        Ok(self.used - 1)
+    /// Whose prefixes are.
+    fn prefixes(&self) -> impl Iterator<Item = (Prefix6, Customer)> + '_ {
+        self.list.iter().flat_map(|customer| {
+            let seat = self.seats.get(&customer.name);
+            let owner = seat.map_or(Customer::NONE, |seat| Customer::of_column(seat.column));
+            let prefixes = customer.prefixes.iter();
+            // Both refuse what is longer than an address; files are read so that nothing is.
+            prefixes.filter_map(move |(network, length)| {
+                Some((Prefix6::containing(*network, *length).ok()?, owner))
+            })
+        })
+    }
+
+    fn listed(&self, seat: Seat) -> Option<&Listed> {
+        self.list.get(seat.at as usize)
     }
 }
 
@@ -191,13 +296,13 @@ mod tests {
             let segment = Segment::create(Options::default()).unwrap();
             let mut counters = Counters::new(segment);
             let quiescence = Quiescence::new(1);
-            let (customers, roster) = Roster::new(&mut counters, quiescence.clone()).unwrap();
+            let (customers, roster) = Roster::new(room(0), &mut counters, quiescence.clone()).unwrap();
             Trial { counters, quiescence, customers, roster }
         }
 
         fn replace(&mut self, file: &str) -> Vec<u32> {
             let list = prefixes::read(Path::new("prefixes.txt"), file).unwrap();
-            self.roster.replace(&list, &mut self.counters).unwrap()
+            self.roster.replace(listed(list), &mut self.counters).unwrap()
         }
 
         fn names(&mut self, path: &str) -> Vec<String> {
@@ -209,7 +314,7 @@ mod tests {
         }
 
         fn of(&self, address: &str) -> Option<usize> {
-            self.customers.of(address.parse::<std::net::Ipv4Addr>().unwrap().to_bits()).column()
+            self.customers.of(address.parse().unwrap()).column()
         }
     }
 
@@ -269,11 +374,56 @@ mod tests {
     }
 
     #[test]
-    fn names_of_all_letters_have_columns_and_ip6_counts_nothing_yet() {
+    fn names_of_all_letters_have_columns() {
         let mut it = Trial::new();
-        it.replace("10.0.0.0/24 Bj\u{f6}rk\n2001:db8::/48 six\n");
+        it.replace("10.0.0.0/24 Bj\u{f6}rk\n2001:db8::/48 six\n2001:db8:0:1::/64 Bj\u{f6}rk\n");
         assert_eq!(it.names("/customers/names"), ["Bj_rk", "six"]);
-        assert_eq!(it.names("/customers/prefixes")[1], "2001:db8::/48");
-        assert_eq!(it.of("10.0.0.1"), Some(0));
+        assert_eq!(it.names("/customers/prefixes"), ["10.0.0.0/24 2001:db8:0:1::/64", "2001:db8::/48"]);
+        let found =
+            ["10.0.0.1", "2001:db8::1", "2001:db8:0:1::1", "2001:db8:1::1"].map(|address| it.of(address));
+        assert_eq!(found, [Some(0), Some(1), Some(0), None]);
+        assert_eq!(
+            (it.roster.column("six"), it.roster.column("seven"), it.roster.columns()),
+            (Some(1), None, 2)
+        );
+    }
+
+    #[test]
+    fn titles_stand_beside_names_and_go_with_them() {
+        let mut it = Trial::new();
+        let customer = |name: &str, title: &str| Listed {
+            name: name.into(),
+            title: title.into(),
+            prefixes: vec![(0xffff_0a00_0000 + name.len() as u128, 128)],
+        };
+        let set = |it: &mut Trial, list: &[Listed]| it.roster.replace(list.into(), &mut it.counters).unwrap();
+        set(&mut it, &[customer("1", ""), customer("22", "Alice & Bob"), customer("333", "Carol")]);
+        assert_eq!(it.names("/customers/titles"), ["", "Alice & Bob", "Carol"]);
+        set(&mut it, &[customer("1", "Dave"), customer("333", "")]);
+        assert_eq!(it.names("/customers/titles"), ["Dave", "", ""]);
+        assert_eq!(it.names("/customers/names"), ["1", "", "333"]);
+    }
+
+    #[test]
+    fn there_is_room_for_twice_as_many_as_at_the_start() {
+        assert_eq!((room(0), room(100_000), room(1_000_000)), (LEAST, 200_000, 2_000_000));
+        assert_eq!(room(usize::MAX), MOST);
+        let mut counters = Counters::new(Segment::create(Options::default()).unwrap());
+        let (customers, mut roster) = Roster::new(3, &mut counters, Quiescence::new(1)).unwrap();
+        let list = |names: &[&str]| -> Arc<[Listed]> {
+            let customer = |(at, name): (usize, &&str)| Listed {
+                name: (*name).into(),
+                title: String::new(),
+                prefixes: vec![(0xffff_0a00_0000 + at as u128, 128)],
+            };
+            names.iter().enumerate().map(customer).collect()
+        };
+        roster.replace(list(&["a", "b"]), &mut counters).unwrap();
+        let error = roster.replace(list(&["c", "d", "e", "f"]), &mut counters).unwrap_err().to_string();
+        assert!(error.starts_with("4 customers are more than the 3 that there has been room for"), "{error}");
+        assert_eq!(customers.of("10.0.0.1".parse().unwrap()).column(), Some(1));
+        assert_eq!((roster.column("a"), roster.column("c"), roster.columns()), (Some(0), None, 2));
+        roster.replace(list(&["b", "a", "c"]), &mut counters).unwrap();
+        assert_eq!(customers.of("10.0.0.2".parse().unwrap()).column(), Some(2));
     }
 }

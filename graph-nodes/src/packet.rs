@@ -5,13 +5,14 @@
 //!  ├─frame──┼start─┼len─┼l3─┼flags──┼trace─┼reason─┼icmp──┼rx_port┼tx_port┼─adjacency─┼─destination─┼──word──┤
 //!                                           └────down──────┘               └────up─────┴───ticket────┴arrived─┘
 //! ```
-//! The lower line: what the same bytes hold from `tcp-rtt-match` on (`Passage`), where a next hop, a reason and an ICMP error are needed no more.
+//! The lower line: what the same bytes hold from `classify` (`Parties`) and `tcp-rtt-match` (`Passage`) on, where a next hop, a reason and an ICMP error are
+//! needed no more.
 //!
 //! A `Packet` is moved, never copied or cloned: whoever holds it owns the frame's bytes, and whoever gives it up returns the
 //! frame to a [`FramePool`](crate::frames::FramePool) or to a port. What a node has read from the header once (destination,
 //! header offset) travels here, so that later nodes need not touch the frame again.
 
-use crate::{adjacency::AdjacencyIndex, customers::Customer, rtt::Ticket};
+use crate::{adjacency::AdjacencyIndex, customers::Customer, ports::Side, rtt::Ticket};
 
 /// A port's index: its place in the configuration, the same in every worker and in the segment's `/if/names`.
 pub type PortIndex = u16;
@@ -57,10 +58,27 @@ pub(crate) struct Passage {
     pub(crate) ticket: Ticket,
     /// When it came in.
     pub(crate) arrived: Arrived,
+}
+
+/// Whose a packet is, from `classify` on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parties {
     /// The customer that it comes from.
     pub(crate) up: Customer,
     /// The customer that it goes to.
     pub(crate) down: Customer,
+}
+
+impl Parties {
+    /// The one whose rate a packet counts against that leaves by this side: where it goes, or where it comes from.
+    #[inline(always)]
+    pub(crate) fn rated(self, side: Option<Side>) -> Customer {
+        match side {
+            Some(Side::Lan) => self.down,
+            Some(Side::Wan) => self.up,
+            None => Customer::NONE,
+        }
+    }
 }
 
 /// A moment as 32 bits: 2⁸ ticks (some 0.1 µs) apart, so that it comes again after some minutes; nothing stays inside for so long.
@@ -102,7 +120,7 @@ pub struct Packet {
     pub rx_port: PortIndex,
     /// The port that it is to leave by; valid from `ip4-rewrite` or `l2-cross-connect` on.
     pub tx_port: PortIndex,
-    /// The next hop; valid from `ip4-lookup` on, until the packet has a `Passage`.
+    /// The next hop; valid from `ip4-lookup` on, until `classify`.
     pub adjacency: AdjacencyIndex,
     /// IPv4 destination address, host order; valid from `ip4-input` on.
     pub destination: u32,
@@ -205,25 +223,33 @@ impl Packet {
         IcmpError { kind, code, word: self.word }
     }
 
-    /// Notes what `tcp-rtt-match` knows, in the place of what led the packet there.
+    /// Notes whose the packet is, in the place of what led it there.
     #[inline(always)]
-    pub(crate) fn set_passage(&mut self, passage: Passage) {
-        let Passage { ticket, arrived, up, down } = passage;
+    pub(crate) fn set_parties(&mut self, Parties { up, down }: Parties) {
         self.adjacency = AdjacencyIndex::from_low_bits(up.word());
+        (self.reason, self.icmp) = (ReasonIndex(down.word() as u16), (down.word() >> 16) as u16);
+    }
+
+    /// What [`Self::set_parties`] has noted.
+    #[inline(always)]
+    pub(crate) fn parties(&self) -> Parties {
+        Parties {
+            up: Customer::from_word(self.adjacency.as_u32()),
+            down: Customer::from_word(u32::from(self.icmp) << 16 | u32::from(self.reason.0)),
+        }
+    }
+
+    /// Notes what `tcp-rtt-match` knows.
+    #[inline(always)]
+    pub(crate) fn set_passage(&mut self, Passage { ticket, arrived }: Passage) {
         self.destination = ticket.word();
         self.word = arrived.0;
-        (self.reason, self.icmp) = (ReasonIndex(down.word() as u16), (down.word() >> 16) as u16);
     }
 
     /// What [`Self::set_passage`] has noted.
     #[inline(always)]
     pub(crate) fn passage(&self) -> Passage {
-        Passage {
-            ticket: Ticket::from_word(self.destination),
-            arrived: Arrived(self.word),
-            up: Customer::from_word(self.adjacency.as_u32()),
-            down: Customer::from_word(u32::from(self.icmp) << 16 | u32::from(self.reason.0)),
-        }
+        Passage { ticket: Ticket::from_word(self.destination), arrived: Arrived(self.word) }
     }
 
     /// Takes on what a packet that this one was made from knows: header offset, marks, ports, next hop, destination, trace.
@@ -252,15 +278,14 @@ mod tests {
     fn a_passage_is_kept_whole_and_touches_nothing_that_is_still_needed() {
         let mut packet = Packet::new(7, 256, 60, 3);
         (packet.l3, packet.tx_port, packet.trace) = (14, 4, 9);
-        for column in [0, 1, 0x1_0000, 0x1_ffff] {
-            let passage = Passage {
-                ticket: Ticket::from_word(0xc000_1234),
-                arrived: Arrived::at(123_456_789_012),
-                up: Customer::of_column(column),
-                down: Customer::of_column(0x1_ffff - column),
-            };
+        for column in [0, 1, 0x1_0000, 0x1f_ffff] {
+            let parties =
+                Parties { up: Customer::of_column(column), down: Customer::of_column(0x1f_ffff - column) };
+            let passage =
+                Passage { ticket: Ticket::from_word(0xc000_1234), arrived: Arrived::at(123_456_789_012) };
+            packet.set_parties(parties);
             packet.set_passage(passage);
-            assert_eq!(packet.passage(), passage);
+            assert_eq!((packet.parties(), packet.passage()), (parties, passage));
         }
         assert_eq!((packet.frame(), packet.start(), packet.len(), packet.l3), (7, 256, 60, 14));
         assert_eq!((packet.rx_port, packet.tx_port, packet.trace), (3, 4, 9));

@@ -16,10 +16,10 @@ use weir_stats::{CombinedRow, Description, Error, RingRow, SimpleRow};
 use crate::{
     clock::Clock,
     counters::{Counters, Vector},
-    customers::{CELLS, Customer},
+    customers::{Customer, Customers},
     latency::{self, Binned, LatencyRow, Scale},
     node::Workbench,
-    packet::PortIndex,
+    packet::{Parties, PortIndex},
     ports::MAX_PORTS,
     rtt::{Kind, Method, Observed, Sample, Sink, Tracker},
     wire::ip4,
@@ -95,9 +95,7 @@ static FLOWS: Description = Description::simple(
 /// Columns of `/rtt/flows`.
 const FLOW_STATES: [&str; 5] = ["active", "created", "ended", "evicted", "refused"];
 /// What is registered besides vectors.
-const DECLARED: [Description; 5] = [
-    Description::names("/customers/names", "customers; empty where the number is not in use"),
-    Description::names("/customers/prefixes", "the customer's prefixes"),
+const DECLARED: [Description; 3] = [
     Description::names(
         "/rtt/bins",
         "bins of round trips and delays: inclusive upper bounds in microseconds, and the sum",
@@ -142,6 +140,12 @@ pub fn register(counters: &mut Counters) -> Result<(), Error> {
     })
 }
 
+/// Bytes of address space that a row reserves for each customer that there is room for.
+pub const CUSTOMER_BYTES: usize = 8
+    * (2 * COMBINED_BY_CUSTOMER.len()
+        + SIMPLE_BY_CUSTOMER.len()
+        + LATENCY_BY_CUSTOMER.len() * latency::WIDTH);
+
 /// Vectors with a column a customer, for the control thread, which makes columns visible as customers come.
 pub const COMBINED_BY_CUSTOMER: [Vector; 2] = [UP, DOWN];
 /// The same, counters without bytes.
@@ -163,22 +167,26 @@ pub(crate) struct Passed {
     events: RingRow,
     scale: Scale,
     wall: Wall,
+    /// Customers that there is room for.
+    room: usize,
 }
 
 impl Passed {
     pub(crate) fn new(bench: &mut Workbench<'_>) -> Result<Passed, Error> {
         let mut rows = Rows::of(bench);
         let methods = Method::VARIANTS.len();
+        let cells = rows.room + 1;
         Ok(Passed {
-            again: [rows.simple(AGAIN_UP, 0, CELLS)?, rows.simple(AGAIN_DOWN, 0, CELLS)?],
-            late: [rows.simple(LATE_UP, 0, CELLS)?, rows.simple(LATE_DOWN, 0, CELLS)?],
-            lan: rows.latency(LAN, 0, CELLS)?,
-            wan: rows.latency(WAN, 0, CELLS)?,
+            room: rows.room,
+            again: [rows.simple(AGAIN_UP, 0, cells)?, rows.simple(AGAIN_DOWN, 0, cells)?],
+            late: [rows.simple(LATE_UP, 0, cells)?, rows.simple(LATE_DOWN, 0, cells)?],
+            lan: rows.latency(LAN, 0, cells)?,
+            wan: rows.latency(WAN, 0, cells)?,
             ports: rows.latency(&PORTS, rows.ports, MAX_PORTS)?,
             samples: rows.simple(&SAMPLES, methods, methods)?,
             flows: rows.simple(&FLOWS, FLOW_STATES.len(), FLOW_STATES.len())?,
-            up: rows.counters.combined_row(UP, 0, CELLS, rows.row)?,
-            down: rows.counters.combined_row(DOWN, 0, CELLS, rows.row)?,
+            up: rows.counters.combined_row(UP, 0, cells, rows.row)?,
+            down: rows.counters.combined_row(DOWN, 0, cells, rows.row)?,
             events: rows.counters.ring_row(&EVENTS, (EVENTS_KEPT, RECORD), SCHEMA, rows.row)?,
             scale: Scale::new(bench.clock),
             wall: Wall::new(bench.clock),
@@ -187,16 +195,16 @@ impl Passed {
 
     /// Asks for the memory that counting a packet will touch.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, up: Customer, down: Customer) {
-        self.up.prefetch(up.cell());
-        self.down.prefetch(down.cell());
+    pub(crate) fn prefetch(&self, Parties { up, down }: Parties) {
+        self.up.prefetch(up.cell(self.room));
+        self.down.prefetch(down.cell(self.room));
     }
 
     /// A packet of so many bytes.
     #[inline(always)]
-    pub(crate) fn packet(&mut self, up: Customer, down: Customer, bytes: u16) {
-        self.up.add(up.cell(), 1, u64::from(bytes));
-        self.down.add(down.cell(), 1, u64::from(bytes));
+    pub(crate) fn packet(&mut self, Parties { up, down }: Parties, bytes: u16) {
+        self.up.add(up.cell(self.room), 1, u64::from(bytes));
+        self.down.add(down.cell(self.room), 1, u64::from(bytes));
     }
 
     /// Takes what the measurement says of a packet.
@@ -236,8 +244,7 @@ impl Passed {
 pub(crate) struct Answer<'a> {
     pub(crate) observed: &'a Observed,
     /// Whose it is, and who it is for.
-    pub(crate) up: Customer,
-    pub(crate) down: Customer,
+    pub(crate) parties: Parties,
     /// The port that it came in by.
     pub(crate) port: PortIndex,
     /// When, in ticks.
@@ -253,8 +260,8 @@ impl Sink for Taking<'_> {
     fn sample(&mut self, sample: Sample) {
         let Taking { passed, answer } = self;
         let time = Binned::from(passed.scale.micros(sample.rtt));
-        passed.lan.record(answer.up.cell(), time, 1);
-        passed.wan.record(answer.down.cell(), time, 1);
+        passed.lan.record(answer.parties.up.cell(passed.room), time, 1);
+        passed.wan.record(answer.parties.down.cell(passed.room), time, 1);
         passed.ports.record(usize::from(answer.port), time, 1);
         passed.samples.add(sample.method as usize, 1);
         let record = record(&sample, answer, passed.events.sequence(), &mut passed.wall);
@@ -262,22 +269,22 @@ impl Sink for Taking<'_> {
     }
 
     fn retransmission(&mut self) {
-        count(&mut self.passed.again, &self.answer);
+        count(&mut self.passed.again, &self.answer, self.passed.room);
     }
 
     fn reordered(&mut self) {
-        count(&mut self.passed.late, &self.answer);
+        count(&mut self.passed.late, &self.answer, self.passed.room);
     }
 }
 
-fn count([up, down]: &mut [SimpleRow; 2], answer: &Answer<'_>) {
-    up.add(answer.up.cell(), 1);
-    down.add(answer.down.cell(), 1);
+fn count([up, down]: &mut [SimpleRow; 2], answer: &Answer<'_>, room: usize) {
+    up.add(answer.parties.up.cell(room), 1);
+    down.add(answer.parties.down.cell(room), 1);
 }
 
 /// A sample as [`SCHEMA`] says.
 fn record(sample: &Sample, answer: &Answer<'_>, number: u64, wall: &mut Wall) -> [u8; RECORD] {
-    let Answer { observed, up, down, port, now } = answer;
+    let Answer { observed, parties, port, now } = answer;
     let scale = wall.scale;
     let mut record = [0; RECORD];
     let mut put = |at: usize, bytes: &[u8]| {
@@ -296,8 +303,8 @@ fn record(sample: &Sample, answer: &Answer<'_>, number: u64, wall: &mut Wall) ->
     put(68, &[sample.method as u8]);
     put(70, &port.to_le_bytes());
     let customer = |it: &Customer| it.column().map_or(u32::MAX, |column| column as u32);
-    put(72, &customer(up).to_le_bytes());
-    put(76, &customer(down).to_le_bytes());
+    put(72, &customer(&parties.up).to_le_bytes());
+    put(76, &customer(&parties.down).to_le_bytes());
     let protocol = if observed.kind() == Kind::Tcp { ip4::TCP } else { ip4::ICMP };
     put(80, &[protocol]);
     record
@@ -335,14 +342,18 @@ pub(crate) struct Waited {
     down: LatencyRow,
     ports: LatencyRow,
     scale: Scale,
+    /// Customers that there is room for.
+    room: usize,
 }
 
 impl Waited {
     pub(crate) fn new(bench: &mut Workbench<'_>) -> Result<Waited, Error> {
         let mut rows = Rows::of(bench);
+        let cells = rows.room + 1;
         Ok(Waited {
-            up: rows.latency(WAITED_UP, 0, CELLS)?,
-            down: rows.latency(WAITED_DOWN, 0, CELLS)?,
+            room: rows.room,
+            up: rows.latency(WAITED_UP, 0, cells)?,
+            down: rows.latency(WAITED_DOWN, 0, cells)?,
             ports: rows.latency(&WAITED_PORTS, rows.ports, MAX_PORTS)?,
             scale: Scale::new(bench.clock),
         })
@@ -356,16 +367,16 @@ impl Waited {
 
     /// Asks for the memory that counting a packet will touch.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, up: Customer, down: Customer, time: Binned) {
-        self.up.prefetch(up.cell(), time);
-        self.down.prefetch(down.cell(), time);
+    pub(crate) fn prefetch(&self, Parties { up, down }: Parties, time: Binned) {
+        self.up.prefetch(up.cell(self.room), time);
+        self.down.prefetch(down.cell(self.room), time);
     }
 
     /// A packet was inside for so long.
     #[inline(always)]
-    pub(crate) fn packet(&mut self, up: Customer, down: Customer, time: Binned) {
-        self.up.record(up.cell(), time, 1);
-        self.down.record(down.cell(), time, 1);
+    pub(crate) fn packet(&mut self, Parties { up, down }: Parties, time: Binned) {
+        self.up.record(up.cell(self.room), time, 1);
+        self.down.record(down.cell(self.room), time, 1);
     }
 
     /// Packets that leave by a port were inside for so long.
@@ -386,11 +397,14 @@ struct Rows<'a> {
     counters: &'a mut Counters,
     row: usize,
     ports: usize,
+    /// Customers that there is room for.
+    room: usize,
 }
 
 impl<'a> Rows<'a> {
     fn of(bench: &'a mut Workbench<'_>) -> Rows<'a> {
-        Rows { counters: &mut *bench.counters, row: bench.row, ports: bench.tables.ports.count() }
+        let room = bench.tables.customers.as_ref().map_or(0, Customers::room);
+        Rows { counters: &mut *bench.counters, row: bench.row, ports: bench.tables.ports.count(), room }
     }
 
     fn simple(&mut self, vector: impl Into<Vector>, columns: usize, most: usize) -> Result<SimpleRow, Error> {

@@ -18,6 +18,7 @@ use harness::{
 use weir_graph::{
     clock::{self, Clock},
     customers::Customer,
+    fib::Prefix4,
     latency,
     node::Forget,
     round_trips::{COMBINED_BY_CUSTOMER, LATENCY_BY_CUSTOMER, SIMPLE_BY_CUSTOMER},
@@ -50,7 +51,8 @@ impl Trial {
         let clock = Clock::calibrate();
         let rtt = Settings { interval: 0, settling: 0, ..Settings::new(clock, 1024) };
         let mut router = town_with(&Setup { rtt: Some(rtt), clock, ..Setup::default() });
-        let list = CUSTOMERS.map(|(prefix, column)| (prefix.parse().unwrap(), Customer::of_column(column)));
+        let list = CUSTOMERS
+            .map(|(prefix, column)| (prefix.parse::<Prefix4>().unwrap().into(), Customer::of_column(column)));
         router.customers.as_mut().unwrap().replace(list).unwrap();
         for vector in COMBINED_BY_CUSTOMER {
             router.counters.grow_combined(vector, 2).unwrap();

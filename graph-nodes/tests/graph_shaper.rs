@@ -13,6 +13,7 @@ use harness::{
 };
 use weir_graph::{
     customers::Customer,
+    fib::Prefix4,
     node::Forget,
     nodes::shaper,
     shaped::{self, Capacity},
@@ -62,8 +63,10 @@ impl Trial {
         let capacity = Capacity { customers: 8, nodes: 8 };
         let setup = shaper::Setup { settings, capacity, frames: 1024 };
         let mut router = bridge_with(&Setup { shaper: Some(setup), ..Setup::measuring() });
-        let list =
-            NAMES.map(|(name, column)| (format!("{name}/32").parse().unwrap(), Customer::of_column(column)));
+        let list = NAMES.map(|(name, column)| {
+            let prefix = format!("{name}/32").parse::<Prefix4>().unwrap();
+            (prefix.into(), Customer::of_column(column))
+        });
         router.customers.as_mut().unwrap().replace(list).unwrap();
         shaped::grow(&mut router.counters, 2, 1).unwrap();
         let mut trial = Trial { router };

@@ -1,6 +1,5 @@
 //! What a reload may change while packets flow, and what needs a restart.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use super::{
     BridgeConfig, Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, ShaperConfig, StatsConfig,
     WorkersConfig,
 };
-use crate::prefixes::Named;
+use crate::customers::Listed;
 use crate::shaper::{Plan, difference};
 
 /// A change that is made live.
@@ -25,8 +24,8 @@ pub enum Change {
     Customers {
         /// Prefixes until now.
         old: usize,
-        /// The prefixes from now on.
-        new: Vec<Named>,
+        /// The customers from now on.
+        new: Arc<[Listed]>,
     },
     /// What stands in the files that `[shaper]` names, or which files those are.
     Plan {
@@ -75,7 +74,7 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
             fixed("rtt.flows", flows.to_string(), new.flows.to_string());
             fixed("rtt.handshakes", handshakes.to_string(), new.handshakes.to_string());
             if *before != new.customers {
-                customers = Some(Change::Customers { old: before.len(), new: new.customers.clone() });
+                customers = Some(Change::Customers { old: prefixes_of(before), new: new.customers.clone() });
             }
         }
         (old, new) => fixed("the section [rtt]", presence(old.is_some()), presence(new.is_some())),
@@ -127,6 +126,10 @@ fn joined(bridge: Option<BridgeConfig>) -> String {
     }
 }
 
+fn prefixes_of(customers: &[Listed]) -> usize {
+    customers.iter().map(|customer| customer.prefixes.len()).sum()
+}
+
 fn or_default(value: Option<impl fmt::Debug>) -> String {
     value.map_or_else(|| "the default".to_owned(), |value| format!("{value:?}"))
 }
@@ -137,8 +140,7 @@ impl fmt::Display for Change {
             Change::Idle { old, new } => write!(f, "workers.idle changed from \"{old}\" to \"{new}\""),
             Change::Plan { summary, .. } => write!(f, "shaper: {summary}"),
             Change::Customers { old, new } => {
-                let customers: HashSet<&str> = new.iter().map(|named| named.name.as_str()).collect();
-                let (prefixes, customers) = (new.len(), customers.len());
+                let (prefixes, customers) = (prefixes_of(new), new.len());
                 write!(
                     f,
                     "rtt.prefixes: {prefixes} prefixes of {customers} customers now, {old} prefixes before"
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn measured(names: &[&str]) -> Config {
-        let prefix = |(at, name): (usize, &&str)| Named {
+        let prefix = |(at, name): (usize, &&str)| crate::prefixes::Named {
             prefix: (0xffff_0a00_0000 + at as u128, 128),
             name: (*name).to_owned(),
         };
@@ -183,7 +185,7 @@ mod tests {
             flows: 1024,
             handshakes: false,
             prefixes: Some("/p".into()),
-            customers: names.iter().enumerate().map(prefix).collect(),
+            customers: crate::customers::listed(names.iter().enumerate().map(prefix).collect()),
         };
         Config { rtt: Some(rtt), ..config(Idle::Poll) }
     }

@@ -28,7 +28,7 @@ pub use warnings::warnings;
 
 use weir_graph::ports::Side;
 
-use crate::prefixes::Named;
+use crate::customers::Listed;
 use crate::shaper::Plan;
 
 /// Where the stats socket is unless the config says otherwise.
@@ -138,8 +138,8 @@ pub struct RttConfig {
     pub handshakes: bool,
     /// The file of customers' prefixes, if there is one: an absolute path.
     pub prefixes: Option<PathBuf>,
-    /// What stands in it.
-    pub customers: Vec<Named>,
+    /// Whose they are.
+    pub customers: Arc<[Listed]>,
 }
 
 /// Shaping.

@@ -3,7 +3,7 @@
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use super::Config;
-use crate::prefixes::{self, Named};
+use crate::prefixes;
 
 /// One sentence for each.
 pub fn warnings(config: &Config) -> Vec<String> {
@@ -29,11 +29,12 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
         warnings
             .push(format!("{device:?} is the only port, so what comes in by it can only go out by it again"));
     }
-    let is_ip6 = |named: &&Named| prefixes::ip4(named.prefix).is_none();
-    let ip6 = config.rtt.iter().flat_map(|rtt| &rtt.customers).filter(is_ip6).count();
-    if ip6 > 0 {
-        warnings
-            .push(format!("{ip6} prefixes are of IPv6, which weir leaves to the kernel: they count nothing"));
+    let customers = config.rtt.iter().flat_map(|rtt| &*rtt.customers);
+    let ip6 = customers.flat_map(|it| &it.prefixes).filter(|it| prefixes::ip4(**it).is_none()).count();
+    if ip6 > 0 && config.bridge.is_none() {
+        warnings.push(format!(
+            "{ip6} prefixes are of IPv6, which a router leaves to the kernel: only in a bridge do they count"
+        ));
     }
     if config.shaper.is_some() {
         warnings.push("[shaper] is checked, but weir shapes nothing yet".to_owned());

@@ -12,7 +12,7 @@ use weir_graph::{
     fib::{Fib, FibLimits, NextHop, Prefix4},
     frames::{FramePool, Frames},
     node::{Tables, Workbench},
-    nodes::{ROUTE, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     quiescence::Quiescence,
     wire::ip4,
 };
@@ -51,8 +51,12 @@ fn bench(count: usize, own_frames: usize) -> Bench {
     let segment = Segment::in_heap(options).unwrap();
     let reader = Reader::of(&segment).unwrap();
     let mut counters = Counters::new(segment);
-    let mut without =
-        vec![tcp_rtt_match::REGISTRATION.name, shaper::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name];
+    let mut without = vec![
+        classify::REGISTRATION.name,
+        tcp_rtt_match::REGISTRATION.name,
+        shaper::REGISTRATION.name,
+        tcp_rtt_stamp::REGISTRATION.name,
+    ];
     if count == 1 {
         without.push(hand_off::REGISTRATION.name);
     }

@@ -4,7 +4,7 @@
 //! options; the others take fresh frames and the options whose copy flag is set. All pieces but the last carry as much as fits, in
 //! units of eight bytes. Either all pieces leave or none.
 //!
-//! * arcs: `hand-off`
+//! * arcs: `classify`
 //! * drops: [`Drop`]
 
 use strum::VariantNames;
@@ -32,9 +32,9 @@ pub enum Drop {
 
 /// This node's entry in the list of nodes.
 pub const REGISTRATION: Registration =
-    Registration { name: "ip4-fragment", next: &["hand-off"], reasons: Drop::VARIANTS, events: &[], create };
+    Registration { name: "ip4-fragment", next: &["classify"], reasons: Drop::VARIANTS, events: &[], create };
 
-const HAND_OFF: Next = Next::arc(0);
+const CLASSIFY: Next = Next::arc(0);
 
 struct Ip4Fragment;
 
@@ -118,7 +118,7 @@ impl Ip4Fragment {
             let start = l3 + header_length + from;
             bytes[l3 + copied_length..].copy_from_slice(&source[start..start + size]);
             piece.inherit(packet);
-            cx.emit_created(HAND_OFF, piece);
+            cx.emit_created(CLASSIFY, piece);
             from += size;
         }
         packet.truncate((l3 + header_length + first) as u16);

@@ -4,7 +4,7 @@
 //! a packet held for a neighbour, or its options written, that would be answered with an error in the end.
 //! Packets that weir made itself keep their TTL.
 //!
-//! * arcs: `hand-off`, `glean` (the neighbour's MAC is not known), `ip4-options`, `ip4-fragment`, `ip4-icmp-error`
+//! * arcs: `classify`, `glean` (the neighbour's MAC is not known), `ip4-options`, `ip4-fragment`, `ip4-icmp-error`
 //! * drops: [`Drop`]
 //! * counts: `/net/adjacency/to`, packets and IP bytes by next hop
 
@@ -39,7 +39,7 @@ pub enum Drop {
 /// This node's entry in the list of nodes.
 pub const REGISTRATION: Registration = Registration {
     name: "ip4-rewrite",
-    next: &["hand-off", "glean", "ip4-options", "ip4-fragment", "ip4-icmp-error"],
+    next: &["classify", "glean", "ip4-options", "ip4-fragment", "ip4-icmp-error"],
     reasons: Drop::VARIANTS,
     events: &[],
     create,

@@ -7,7 +7,7 @@
 //!
 //! A frame is dropped only where a bridge would drop it too. In a tag two bytes are written, the VLAN's number; no other byte of any frame changes.
 //!
-//! * arcs: `hand-off`
+//! * arcs: `classify`
 //! * drops: [`Drop`]
 //! * counts: `/if/rx`, `/if/ip4`, `/if/ip6`
 //! * cost: see `docs/performance.md`
@@ -41,7 +41,7 @@ pub enum Drop {
 /// This node's entry in the list of nodes.
 pub const REGISTRATION: Registration = Registration {
     name: "l2-cross-connect",
-    next: &["hand-off"],
+    next: &["classify"],
     reasons: Drop::VARIANTS,
     events: &[],
     create,

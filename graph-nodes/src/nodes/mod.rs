@@ -4,6 +4,7 @@
 
 use crate::node::Registration;
 
+pub mod classify;
 pub mod drop;
 pub mod ethernet_input;
 pub mod glean;
@@ -30,6 +31,7 @@ pub static ROUTE: &[Registration] = &[
     glean::REGISTRATION,
     ip4_fragment::REGISTRATION,
     ip4_icmp_error::REGISTRATION,
+    classify::REGISTRATION,
     hand_off::REGISTRATION,
     tcp_rtt_match::REGISTRATION,
     shaper::REGISTRATION,
@@ -38,9 +40,10 @@ pub static ROUTE: &[Registration] = &[
     drop::REGISTRATION,
 ];
 
-/// The nodes of a bridge: from `hand-off` on those of a router.
+/// The nodes of a bridge: from `classify` on those of a router.
 pub static BRIDGE: &[Registration] = &[
     l2_cross_connect::REGISTRATION,
+    classify::REGISTRATION,
     hand_off::REGISTRATION,
     tcp_rtt_match::REGISTRATION,
     shaper::REGISTRATION,

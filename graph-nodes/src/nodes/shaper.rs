@@ -214,10 +214,10 @@ impl State {
     fn look(&mut self, cx: &Context<'_>, packets: &[Packet]) {
         self.arrivals.clear();
         for (at, packet) in packets.iter().enumerate() {
-            let passage = packet.passage();
+            let parties = packet.parties();
             let (customer, direction) = match cx.tables.ports.egress(packet) {
-                Some(Side::Lan) => (passage.down, Direction::Down),
-                Some(Side::Wan) => (passage.up, Direction::Up),
+                Some(Side::Lan) => (parties.down, Direction::Down),
+                Some(Side::Wan) => (parties.up, Direction::Up),
                 None => continue,
             };
             let Some(column) = customer.column() else { continue };

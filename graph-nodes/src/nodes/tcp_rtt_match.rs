@@ -1,11 +1,10 @@
 //! `tcp-rtt-match`: what a packet that comes in says about its flow: does it answer one that went out before, was it sent again, is it late?
-//! And whose it is.
 //!
 //! The first half of the measurement; `tcp-rtt-stamp` is the second. Between the two lies what holds packets back, so that a round trip is what lies
 //! beyond weir, and the time inside is known apart from it. What is measured and how is in [`rtt`](crate::rtt), where it counts in
 //! [`round_trips`](crate::round_trips).
 //!
-//! Three passes over the vector: read the headers and ask for the flows' memory; look up customers, while that comes; count and measure.
+//! Two passes over the vector: read the headers, and ask for the memory of flows and customers' counters; count and measure.
 //!
 //! * arcs: `shaper`
 //! * drops: none
@@ -17,12 +16,11 @@ use std::time::Duration;
 use weir_stats::Error;
 
 use crate::{
-    customers::Customer,
     node::{Context, Forget, Held, Next, Node, Registration, VECTOR, Workbench},
     packet::{Arrived, Packet, Passage},
     round_trips::{Answer, Passed},
     rtt::{Observed, Ticket},
-    wire::{Network, ip4::Ip4, network},
+    wire::network,
 };
 
 /// This node's entry in the list of nodes.
@@ -41,10 +39,6 @@ struct TcpRttMatch {
     /// By packet of the vector: what is measured of it, and its flow's hash.
     facts: [Option<Observed>; VECTOR],
     hashes: [u64; VECTOR],
-    sources: [u32; VECTOR],
-    destinations: [u32; VECTOR],
-    up: [Customer; VECTOR],
-    down: [Customer; VECTOR],
     /// Ticks of [`AGING`].
     aging: u64,
     deadline: Option<u64>,
@@ -55,10 +49,6 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
         passed: Passed::new(bench)?,
         facts: [None; VECTOR],
         hashes: [0; VECTOR],
-        sources: [0; VECTOR],
-        destinations: [0; VECTOR],
-        up: [Customer::NONE; VECTOR],
-        down: [Customer::NONE; VECTOR],
         aging: bench.clock.ticks(AGING),
         deadline: None,
     }))
@@ -68,28 +58,14 @@ impl Node for TcpRttMatch {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, _: &mut [Next]) {
         let Some(tracker) = &mut cx.tracker else { return };
         let count = packets.len().min(VECTOR);
-        let ends = self.sources.iter_mut().zip(&mut self.destinations);
         let known = self.facts.iter_mut().zip(&mut self.hashes);
-        for (packet, ((source, destination), (facts, hash))) in packets.iter().zip(ends.zip(known)) {
-            let network = network(cx.frames.bytes(packet), packet.l3);
-            (*source, *destination) = match network {
-                Network::Ip4(datagram) => {
-                    Ip4::new(datagram).map_or((0, 0), |ip| (ip.source(), ip.destination()))
-                }
-                Network::Ip6(_) | Network::Other => (0, 0),
-            };
-            *facts = Observed::of(network);
+        for (packet, (facts, hash)) in packets.iter().zip(known) {
+            *facts = Observed::of(network(cx.frames.bytes(packet), packet.l3));
             if let Some(observed) = facts {
                 *hash = tracker.hash(observed);
                 tracker.prefetch(*hash);
             }
-        }
-        if let Some(customers) = &cx.tables.customers {
-            customers.of_many(&self.sources[..count], &mut self.up);
-            customers.of_many(&self.destinations[..count], &mut self.down);
-            for (up, down) in self.up[..count].iter().zip(&self.down) {
-                self.passed.prefetch(*up, *down);
-            }
+            self.passed.prefetch(packet.parties());
         }
         // Where there are no facts the hash is an earlier packet's: asking for its flow does no harm.
         for hash in self.hashes[..count].iter_mut().take(AHEAD) {
@@ -100,16 +76,16 @@ impl Node for TcpRttMatch {
             if let Some(ahead) = self.hashes[..count].get_mut(at + AHEAD) {
                 *ahead = tracker.prefetch_flow(*ahead);
             }
-            let (up, down) = (self.up[at], self.down[at]);
-            self.passed.packet(up, down, packet.len());
+            let parties = packet.parties();
+            self.passed.packet(parties, packet.len());
             let ticket = match &self.facts[at] {
                 Some(observed) => {
-                    let answer = Answer { observed, up, down, port: packet.rx_port, now: cx.now };
+                    let answer = Answer { observed, parties, port: packet.rx_port, now: cx.now };
                     tracker.arrive(observed, self.hashes[at], cx.now, &mut self.passed.sink(answer))
                 }
                 None => Ticket::NONE,
             };
-            packet.set_passage(Passage { ticket, arrived, up, down });
+            packet.set_passage(Passage { ticket, arrived });
         }
         tracker.age(cx.now);
         self.deadline.get_or_insert(cx.now.saturating_add(self.aging));

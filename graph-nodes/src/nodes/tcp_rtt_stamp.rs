@@ -41,8 +41,7 @@ impl Node for TcpRttStamp {
         let (mut arrived, mut port) = (first.passage().arrived, first.tx_port);
         let mut time = self.waited.time(arrived.until(cx.begin));
         for packet in packets.iter() {
-            let passage = packet.passage();
-            self.waited.prefetch(passage.up, passage.down, time);
+            self.waited.prefetch(packet.parties(), time);
         }
         let (mut stamped, mut count, mut leaving) = ([0u8; VECTOR], 0, 0);
         for (at, packet) in packets.iter().enumerate() {
@@ -53,7 +52,7 @@ impl Node for TcpRttStamp {
                 time = self.waited.time(arrived.until(cx.begin));
             }
             leaving += 1;
-            self.waited.packet(passage.up, passage.down, time);
+            self.waited.packet(packet.parties(), time);
             // Noted without a branch: with many flows it is as good as random which packets these are.
             stamped[count % VECTOR] = at as u8;
             count += usize::from(passage.ticket.wants_stamp());

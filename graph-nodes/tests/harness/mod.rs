@@ -29,7 +29,7 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Registration, Request, Tables, Workbench},
-    nodes::{ROUTE, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::ReasonIndex,
     ports::Ports,
     quiescence::Quiescence,
@@ -40,6 +40,9 @@ use weir_stats::{Entry, Options, Reader, Segment, Value};
 
 /// Ticks a second of the router's clock.
 pub const HZ: u64 = 1_000_000;
+
+/// Customers that a router has room for.
+pub const CUSTOMERS: usize = 1 << 10;
 
 /// What a router is made of.
 pub struct Setup {
@@ -161,10 +164,14 @@ impl Router {
         }
         let quiescence = Quiescence::new(0); // the one thread that reads is the one that writes
         let (mut readers, mut customers) = (None, None);
+        if setup.rtt.is_some() || setup.shaper.is_some() {
+            let (table, writer) = Customers::new(CUSTOMERS, quiescence.clone()).unwrap();
+            (readers, customers) = (Some(table), Some(writer));
+        } else {
+            without.push(classify::REGISTRATION.name);
+        }
         if setup.rtt.is_some() {
             weir_graph::round_trips::register(&mut counters).unwrap();
-            let (table, writer) = Customers::new(quiescence.clone()).unwrap();
-            (readers, customers) = (Some(table), Some(writer));
         } else {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
         }

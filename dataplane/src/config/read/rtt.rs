@@ -2,14 +2,16 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
-use weir_graph::customers::MAX_PREFIXES;
+use weir_graph::customers::MOST;
 
 use super::{Reader, Value, wrong_type};
 use crate::config::{Problem, RttConfig};
-use crate::prefixes::{self, Named};
+use crate::customers::{Listed, listed};
+use crate::prefixes;
 
 /// One sample of a flow and direction in so long: epping's default, which keeps a few fast flows from being most of what is measured.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -23,7 +25,7 @@ const FLOWS: RangeInclusive<i64> = 1 << 10..=1 << 24;
 impl Reader<'_> {
     pub(super) fn rtt(&mut self, table: &DeTable<'_>) -> RttConfig {
         let prefixes = table.get("prefixes").and_then(|value| self.prefixes(value));
-        let (prefixes, customers) = prefixes.map_or((None, Vec::new()), |(path, list)| (Some(path), list));
+        let (prefixes, customers) = prefixes.map_or((None, [].into()), |(path, list)| (Some(path), list));
         let flows = table.get("flows").and_then(|value| self.number(value, "flows", FLOWS));
         RttConfig {
             interval: table.get("interval").and_then(|value| self.interval(value)).unwrap_or(INTERVAL),
@@ -57,15 +59,15 @@ impl Reader<'_> {
         boolean
     }
 
-    /// The file's absolute path and what stands in it.
-    fn prefixes(&mut self, value: &Value<'_>) -> Option<(PathBuf, Vec<Named>)> {
+    /// The file's absolute path and whose prefixes stand in it.
+    fn prefixes(&mut self, value: &Value<'_>) -> Option<(PathBuf, Arc<[Listed]>)> {
         let text = self.string(value, "prefixes", "\"prefixes.txt\"")?;
         let joined = self.path.parent().unwrap_or(Path::new("")).join(text);
         let path = std::path::absolute(&joined).unwrap_or(joined);
-        match prefixes::load(&path) {
-            Ok(list) if list.len() > MAX_PREFIXES => {
-                let what = format!("{} prefixes are more than weir has room for", list.len());
-                let fix = format!("leave all but {MAX_PREFIXES} out");
+        match prefixes::load(&path).map(listed) {
+            Ok(list) if list.len() > MOST => {
+                let what = format!("{} customers are more than weir has room for", list.len());
+                let fix = format!("leave all but {MOST} out");
                 self.elsewhere.push(Problem::of_file(&path, what, fix));
                 None
             }

@@ -309,7 +309,7 @@ fn the_measurement_is_on_where_its_section_stands() {
         flows: 131_072,
         handshakes: false,
         prefixes: None,
-        customers: Vec::new(),
+        customers: [].into(),
     };
     assert_eq!(config.rtt, Some(expected));
     let rtt = with("[rtt]\ninterval = \"0\"\nflows = 0x1000\nhandshakes = true\n").unwrap().rtt.unwrap();
@@ -343,7 +343,7 @@ fn prefixes_stand_in_a_file_beside_the_config() {
     std::fs::write(folder.path().join("customers.txt"), "10.0.0.0/24 alice\n10.0.1.0/24 bob\n").unwrap();
     let rtt = config(text, &path, &machine()).unwrap().rtt.unwrap();
     assert_eq!(rtt.prefixes, Some(folder.path().join("customers.txt")));
-    let names: Vec<_> = rtt.customers.iter().map(|named| named.name.as_str()).collect();
+    let names: Vec<_> = rtt.customers.iter().map(|customer| &*customer.name).collect();
     assert_eq!(names, ["alice", "bob"]);
 }
 

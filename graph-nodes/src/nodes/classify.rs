@@ -1,0 +1,111 @@
+//! `classify`: whose a packet is: the customer that it comes from, and the one that it goes to.
+//!
+//! It notes both in the packet, for `hand-off` and all that stands behind it. What is not IP is nobody's. Without customers to be counted or held to their rates
+//! this node is left out of the graph.
+//!
+//! Three passes over the vector: read the addresses; look them up, which is waiting for memory and so is done for all together; note the customers.
+//!
+//! * arcs: `hand-off`
+//! * drops: none
+//! * cost: see `docs/performance.md`
+
+use weir_stats::Error;
+
+use crate::{
+    customers::Customer,
+    node::{Context, Next, Node, Registration, VECTOR, Workbench},
+    packet::{Packet, Parties},
+    wire::{Network, ip4::Ip4, ip6::Ip6, network},
+};
+
+/// Packets of a vector are told apart by a byte.
+const _: () = assert!(VECTOR <= 1 << u8::BITS);
+
+/// This node's entry in the list of nodes.
+pub const REGISTRATION: Registration =
+    Registration { name: "classify", next: &["hand-off"], reasons: &[], events: &[], create };
+
+struct Classify {
+    ip4: Addresses<u32>,
+    ip6: Addresses<u128>,
+    up: [Customer; VECTOR],
+    down: [Customer; VECTOR],
+}
+
+/// Addresses of the vector's packets of one version.
+struct Addresses<A> {
+    count: usize,
+    /// Which packets of the vector.
+    packets: [u8; VECTOR],
+    sources: [A; VECTOR],
+    destinations: [A; VECTOR],
+}
+
+impl<A: Copy + Default> Addresses<A> {
+    fn new() -> Addresses<A> {
+        let none = [A::default(); VECTOR];
+        Addresses { count: 0, packets: [0; VECTOR], sources: none, destinations: none }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, packet: u8, source: A, destination: A) {
+        // At most a vector's packets: the remainder is the number itself.
+        let at = self.count % VECTOR;
+        self.packets[at] = packet;
+        self.sources[at] = source;
+        self.destinations[at] = destination;
+        self.count += 1;
+    }
+}
+
+fn create(_: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
+    Ok(Box::new(Classify {
+        ip4: Addresses::new(),
+        ip6: Addresses::new(),
+        up: [Customer::NONE; VECTOR],
+        down: [Customer::NONE; VECTOR],
+    }))
+}
+
+/// Notes what was found for the packets of one version.
+#[inline(always)]
+fn note(packets: &mut [Packet], of: &[u8], up: &[Customer], down: &[Customer]) {
+    for ((packet, up), down) in of.iter().zip(up).zip(down) {
+        if let Some(packet) = packets.get_mut(usize::from(*packet)) {
+            packet.set_parties(Parties { up: *up, down: *down });
+        }
+    }
+}
+
+impl Node for Classify {
+    fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, _: &mut [Next]) {
+        let Classify { ip4, ip6, up, down } = self;
+        (ip4.count, ip6.count) = (0, 0);
+        for (at, packet) in packets.iter_mut().enumerate() {
+            match network(cx.frames.bytes(packet), packet.l3) {
+                Network::Ip4(datagram) if let Some(ip) = Ip4::new(datagram) => {
+                    ip4.push(at as u8, ip.source(), ip.destination());
+                }
+                Network::Ip6(datagram) if let Some(ip) = Ip6::new(datagram) => {
+                    ip6.push(at as u8, ip.source(), ip.destination());
+                }
+                _ => packet.set_parties(Parties::default()),
+            }
+        }
+        let (fours, sixes) = (ip4.count.min(VECTOR), ip6.count.min(VECTOR));
+        if let Some(customers) = &cx.tables.customers {
+            if fours > 0 {
+                customers.of_ip4(&ip4.sources[..fours], up);
+                customers.of_ip4(&ip4.destinations[..fours], down);
+                note(packets, &ip4.packets[..fours], up, down);
+            }
+            if sixes > 0 {
+                customers.of_ip6(&ip6.sources[..sixes], up);
+                customers.of_ip6(&ip6.destinations[..sixes], down);
+                note(packets, &ip6.packets[..sixes], up, down);
+            }
+        } else {
+            packets.iter_mut().for_each(|packet| packet.set_parties(Parties::default()));
+        }
+    }
+}
