@@ -40,10 +40,15 @@ impl Weir {
         Weir::start_with(lab, workers, "[rtt]\ninterval = \"0\"\nprefixes = \"customers.txt\"\n")
     }
 
-    /// Starts weir as a bridge of the two ports of a [`Lab::bridged`], measuring round-trip times.
+    /// Starts weir as a bridge of the two ports of a [`Lab::bridged`], measuring round-trip times; the hosts are its customers.
     pub fn bridging(lab: &Lab, workers: usize) -> Result<Weir> {
-        let (left, right) = (&lab.left().port, &lab.right().port);
-        let more = format!("[rtt]\ninterval = \"0\"\n[bridge]\nports = [\"{left}\", \"{right}\"]\n");
+        let (left, right) = (lab.left(), lab.right());
+        let customers = format!("{} left\n{} right\n", left.address, right.address);
+        fs::write(lab.router.folder()?.join("customers.txt"), customers)?;
+        let more = format!(
+            "[rtt]\ninterval = \"0\"\nprefixes = \"customers.txt\"\n[bridge]\nports = [\"{}\", \"{}\"]\n",
+            left.port, right.port
+        );
         Weir::start_with(lab, workers, &more)
     }
 

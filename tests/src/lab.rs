@@ -97,6 +97,7 @@ impl Lab {
         let mut hosts = Vec::new();
         for (name, number) in [("left", 2u8), ("right", 3)] {
             let (namespace, port) = wire(&router, name, queues)?;
+            succeed(router.command("ethtool").args(["-K", &port, "rxvlan", "off"]))?;
             router.ip(&format!("link set {port} master br0"))?;
             namespace.ip(&format!("address add 10.0.9.{number}/24 dev {WIRE}"))?;
             namespace.sysctl(&format!("net/ipv6/conf/{WIRE}/disable_ipv6"), "0")?;

@@ -9,26 +9,44 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use weir_stats::{Bounds, Catalogue, Columns, Description, Entry, Kind, Reader, Rows, Semantics};
 use weir_tests::clients::ping_all;
-use weir_tests::scenario::{Forwarder, PLAIN, Setting, run};
+use weir_tests::scenario::{BRIDGED, Forwarder, PLAIN, Setting, run};
 
 #[test]
 fn a_live_weir_describes_all_that_it_publishes() {
     // Several workers, and measuring, so that no node is left out.
     let customers = Some("10.0.1.0/24 left\n10.0.2.0/24 right\n");
-    run(Forwarder::Weir, Setting { queues: 2, workers: 2, customers, ..PLAIN }, |lab, weir| {
+    let router = told(Setting { queues: 2, workers: 2, customers, ..PLAIN });
+    let bridge = told(Setting { queues: 2, workers: 2, ..BRIDGED });
+    let (Some((mut descriptions, mut listing)), Some((others, entries))) = (router, bridge) else { return };
+    for description in others {
+        match descriptions.iter().find(|it| it.path == description.path) {
+            Some(known) => assert_eq!(*known, description),
+            None => descriptions.push(description),
+        }
+    }
+    listing.extend(entries);
+    let verdicts: Vec<Entry> =
+        listing.iter().filter(|entry| entry.name.starts_with("/xdp/")).cloned().collect();
+    docs("paths", &paths(descriptions)).unwrap();
+    docs("reasons", &leaves("/err/", &listing)).unwrap();
+    docs("events", &leaves("/events/", &listing)).unwrap();
+    docs("verdicts", &leaves("/", &verdicts)).unwrap();
+}
+
+/// What a live weir says of itself, checked against what it publishes; `None` where none can run.
+fn told(setting: Setting) -> Option<(Vec<Description>, Vec<Entry>)> {
+    let mut told = None;
+    run(Forwarder::Weir, setting, |lab, weir| {
         let reader = Reader::connect(weir.context("weir runs")?.folder().join("stats.sock"))?;
         ping_all(lab.left(), lab.right().address, 1)?;
         let (catalogue, listing) = (Catalogue::of(&reader)?, reader.list()?);
         every_entry_is_described(&catalogue, &listing)?;
         every_description_is_of_something(&catalogue, &listing)?;
         every_column_has_a_name(&catalogue, &listing, &reader)?;
-        docs("paths", &paths(&catalogue))?;
-        docs("reasons", &leaves("/err/", &listing))?;
-        docs("events", &leaves("/events/", &listing))?;
-        let verdicts: Vec<Entry> =
-            listing.into_iter().filter(|entry| entry.name.starts_with("/xdp/")).collect();
-        docs("verdicts", &leaves("/", &verdicts))
+        told = Some((catalogue.descriptions().to_vec(), listing));
+        Ok(())
     });
+    told
 }
 
 fn every_entry_is_described(catalogue: &Catalogue, listing: &[Entry]) -> Result<()> {
@@ -74,9 +92,8 @@ fn every_column_has_a_name(catalogue: &Catalogue, listing: &[Entry], reader: &Re
 }
 
 /// The table of all descriptions.
-fn paths(catalogue: &Catalogue) -> String {
-    let mut rows: Vec<&Description> = catalogue.descriptions().iter().collect();
-    rows.sort_by_key(|description| &description.path);
+fn paths(mut rows: Vec<Description>) -> String {
+    rows.sort_by(|one, other| one.path.cmp(&other.path));
     let mut table =
         "| path | kind | unit | columns | rows | meaning |\n|---|---|---|---|---|---|\n".to_owned();
     for it in rows {
@@ -94,10 +111,13 @@ fn paths(catalogue: &Catalogue) -> String {
 
 /// The leaves of each folder below `prefix`, as a table.
 fn leaves(prefix: &str, listing: &[Entry]) -> String {
-    let mut folders: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut folders: BTreeMap<&str, Vec<String>> = BTreeMap::new(); // in the order of the listing, each once
     for entry in listing {
         if let Some((folder, leaf)) = entry.name.strip_prefix(prefix).and_then(|rest| rest.split_once('/')) {
-            folders.entry(folder).or_default().push(format!("`{leaf}`"));
+            let (leaves, leaf) = (folders.entry(folder).or_default(), format!("`{leaf}`"));
+            if !leaves.contains(&leaf) {
+                leaves.push(leaf);
+            }
         }
     }
     let mut table = format!("| below `{prefix}` | |\n|---|---|\n");

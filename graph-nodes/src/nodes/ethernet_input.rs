@@ -49,7 +49,7 @@ pub static IP4: Description = Description::simple(
     "/if/ip4",
     "packets",
     "interface=/if/names",
-    "received IPv4 packets to the port's MAC",
+    "received IPv4 packets; of a router those to the port's MAC",
 );
 
 struct EthernetInput {
