@@ -6,6 +6,7 @@ mod harness;
 
 use std::sync::Arc;
 
+use etherparse::IpNumber;
 use harness::{
     HZ, Router, Sent, Setup,
     bridge::{LAN, WAN, bridge_with},
@@ -17,9 +18,7 @@ use weir_graph::{
     node::Forget,
     nodes::shaper,
     shaped::{self, Capacity},
-    shaper::{
-        Direction, Discipline, Isolation, Leaf, Operation, Orders, Overhead, Rates, Settings, Tins, TreeNode,
-    },
+    shaper::{Direction, Discipline, Leaf, Operation, Orders, Overhead, Rates, Settings, TreeNode},
 };
 use weir_stats::{Reader, Value};
 
@@ -78,12 +77,12 @@ impl Trial {
     }
 
     fn order(&mut self, operations: Vec<Operation>) {
-        let discipline = Discipline {
-            tins: Tins::Diffserv4,
-            isolation: Isolation::Both,
-            target: HZ / 200,
-            interval: HZ / 10,
-        };
+        self.order_filtering(false, operations);
+    }
+
+    /// With a discipline that filters ACKs, or not.
+    fn order_filtering(&mut self, ack_filter: bool, operations: Vec<Operation>) {
+        let discipline = Discipline { ack_filter, ..Discipline::usual(HZ) };
         let orders = Orders { disciplines: vec![discipline], overheads: vec![Overhead::RAW], operations };
         self.router.graph.plan(&Arc::new(orders));
         self.router.pass(0);
@@ -97,6 +96,15 @@ impl Trial {
 
     fn up(&mut self, customer: &str, port: u16) {
         let frame = Datagram::udp_ports(SERVER, port, 53, DATA).from(customer).frame(LAN);
+        self.router.feed(LAN, &frame);
+    }
+
+    /// An acknowledgement without data.
+    fn acknowledge(&mut self, customer: &str, number: u32) {
+        let ports = [0x9c, 0x40, 0x01, 0xbb, 0, 0, 0, 1];
+        let rest = [5 << 4, 1 << 4, 1, 0, 0, 0, 0, 0];
+        let segment = [&ports[..], &number.to_be_bytes(), &rest].concat();
+        let frame = Datagram::of(IpNumber::TCP, SERVER, segment).from(customer).frame(LAN);
         self.router.feed(LAN, &frame);
     }
 
@@ -290,6 +298,22 @@ fn who_leaves_gives_up_what_waits_and_then_holds_nothing_back() {
 }
 
 #[test]
+fn acknowledgements_that_a_later_one_supersedes_go_where_the_discipline_says_so() {
+    for (ack_filter, left) in [(false, 20), (true, 2)] {
+        let mut trial = Trial::new();
+        trial.order_filtering(ack_filter, vec![leaf(0, Direction::Up, MEGABIT)]);
+        for number in 1..=20 {
+            trial.acknowledge(ALICE, number);
+            trial.router.run();
+        }
+        let before = trial.router.all_drops().get(&("shaper", "ack-filter")).copied().unwrap_or(0);
+        assert_eq!(before, 20 - left);
+        trial.watch(200_000);
+        assert_eq!(trial.pair("/shaper/customers/up/sent", 0).0, left);
+    }
+}
+
+#[test]
 fn every_drop_reason_is_reached() {
     let mut reached = std::collections::BTreeSet::new();
     // Little memory and a flood: first the queue is full, then BLUE learns who fills it, and CoDel has its part.
@@ -309,6 +333,13 @@ fn every_drop_reason_is_reached() {
     trial.down(BOB, 4000);
     trial.router.run();
     trial.router.drain();
+    reached.extend(trial.router.all_drops().into_keys());
+    let mut trial = Trial::new();
+    trial.order_filtering(true, vec![leaf(0, Direction::Up, MEGABIT)]);
+    for number in 1..=5 {
+        trial.acknowledge(ALICE, number);
+    }
+    trial.router.run();
     reached.extend(trial.router.all_drops().into_keys());
     // No tin for the second customer.
     let mut trial = Trial::with(Settings { tins: 1, ..SETTINGS });

@@ -12,7 +12,7 @@ use weir_graph::shaper::{
 const MS: u64 = 1_000_000;
 
 fn discipline(tins: Tins, isolation: Isolation) -> Discipline {
-    Discipline { tins, isolation, target: 5 * MS, interval: 100 * MS }
+    Discipline { tins, isolation, target: 5 * MS, interval: 100 * MS, ack_filter: false }
 }
 
 fn disciplines() -> [Discipline; 4] {

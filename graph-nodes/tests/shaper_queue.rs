@@ -28,7 +28,7 @@ fn settings() -> Settings {
 }
 
 fn discipline(tins: Tins, isolation: Isolation) -> Discipline {
-    Discipline { tins, isolation, target: 5 * MS, interval: 100 * MS }
+    Discipline { tins, isolation, target: 5 * MS, interval: 100 * MS, ack_filter: false }
 }
 
 fn jain(shares: &[f64]) -> f64 {

@@ -32,6 +32,7 @@ fn patient() -> Discipline {
         isolation: Isolation::Flows,
         target: 1000 * SECOND,
         interval: 10_000 * SECOND,
+        ack_filter: false,
     }
 }
 
@@ -565,8 +566,13 @@ fn a_budget_that_runs_out_says_so_and_loses_nothing() {
 
 #[test]
 fn a_sparse_flow_beside_many_greedy_ones_hardly_waits() {
-    let discipline =
-        Discipline { tins: Tins::BestEffort, isolation: Isolation::Both, target: 5 * MS, interval: 100 * MS };
+    let discipline = Discipline {
+        tins: Tins::BestEffort,
+        isolation: Isolation::Both,
+        target: 5 * MS,
+        interval: 100 * MS,
+        ack_filter: false,
+    };
     let mut shaper = Shaper::new(settings(), &[discipline], &[]);
     let mut now = SECOND;
     let operations = [

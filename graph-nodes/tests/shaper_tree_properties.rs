@@ -29,6 +29,7 @@ fn shaper(packets: usize) -> Shaper {
         isolation: Isolation::Flows,
         target: 1000 * SECOND,
         interval: 10_000 * SECOND,
+        ack_filter: false,
     };
     Shaper::new(settings, &[discipline], &[])
 }

@@ -226,6 +226,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             isolation: Isolation::Both,
             target: 5_000_000,
             interval: 100_000_000,
+            ack_filter: false,
         };
         let bytes = BYTES.load(Relaxed);
         let mut queues = Queues::new(settings, &[discipline]);

@@ -46,7 +46,13 @@ impl Queueing {
                 .min(NEVER)
         };
         let target = if self.managed { ticks(self.rtt / TARGET) } else { NEVER };
-        Discipline { tins: self.tins, isolation: self.isolation, target, interval: ticks(self.rtt) }
+        Discipline {
+            tins: self.tins,
+            isolation: self.isolation,
+            target,
+            interval: ticks(self.rtt),
+            ack_filter: false,
+        }
     }
 }
 

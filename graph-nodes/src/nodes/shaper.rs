@@ -26,7 +26,7 @@ use crate::{
     packet::Packet,
     ports::Side,
     shaped::{Capacity, Shaped},
-    shaper::{Arrival, Direction, Discipline, Dropped, Lead, Leaf, Orders, Settings, Shaper},
+    shaper::{Arrival, Direction, Discipline, Dropped, Lead, Leaf, Orders, PureAck, Settings, Shaper},
     wire::{
         Network,
         ip4::{ECN, Ip4, Ip4Mut},
@@ -50,6 +50,8 @@ pub enum Drop {
     Refused,
     /// Its customer is no more.
     Removed,
+    /// A pure ACK, and a later one of its connection says all that it said.
+    AckFilter,
     /// It waited when the worker left.
     Leaving,
 }
@@ -140,7 +142,7 @@ impl Node for ShaperNode {
         if state.arrivals.is_empty() {
             return;
         }
-        state.enqueue(cx.now, packets, next);
+        state.enqueue(cx, packets, next);
         state.give_up(cx);
         state.due = Some(cx.now);
         state.sweep.get_or_insert(cx.now.saturating_add(state.sweep_interval));
@@ -253,7 +255,7 @@ impl State {
     }
 
     /// Queues what [`State::look`] has found.
-    fn enqueue(&mut self, now: u64, packets: &mut [Packet], next: &mut [Next]) {
+    fn enqueue(&mut self, cx: &Context<'_>, packets: &mut [Packet], next: &mut [Next]) {
         let State { shaper, waiting, arrivals, dropped, .. } = self;
         let mut leads = [Lead::default(); VECTOR];
         for step in 0..arrivals.len() + 3 * AHEAD {
@@ -274,7 +276,12 @@ impl State {
             let Some(room) = waiting.get_mut(arrival.packet as usize) else { continue };
             *room = packets[*place].take();
             next[*place] = Next::TAKEN;
-            shaper.enqueue(*leaf, arrival, *lead, now, &mut |gone| dropped.push(gone));
+            shaper.enqueue(*leaf, arrival, *lead, cx.now, &mut |gone| dropped.push(gone));
+            if shaper.filters_acks(*leaf)
+                && let Some(ack) = PureAck::in_packet(network(cx.frames.bytes(room), room.l3))
+            {
+                shaper.filter_acks(*leaf, arrival, *lead, &ack, &mut |gone| dropped.push(gone));
+            }
         }
     }
 

@@ -96,16 +96,48 @@ impl Flow {
         (self.owner >> 29) as u8
     }
 
-    /// Takes out the packet at the front, which there is.
+    /// Takes out the packet at the front, which there is. `number` is the flow's.
     #[inline(always)]
-    pub(super) fn take(&mut self, packets: &mut Packets) -> Place {
+    pub(super) fn take(&mut self, number: u32, packets: &mut Packets) -> Place {
         let place = self.first;
         if self.packets > 1 {
             self.first = packets.take(place.next);
+            if self.first.is_ack() {
+                packets.acks.advance(place.next, number);
+            }
         }
+        self.leaves(&place);
+        place
+    }
+
+    /// Takes out the packet behind `index` others, which is not the last.
+    pub(super) fn take_at(&mut self, number: u32, index: u32, packets: &mut Packets) -> Place {
+        if index == 0 {
+            return self.take(number, packets);
+        }
+        let mut before = NONE;
+        let mut at = self.first.next;
+        for _ in 1..index {
+            before = at;
+            at = packets.place(at).next;
+        }
+        let place = packets.take(at);
+        if before == NONE {
+            self.first.next = place.next;
+        } else {
+            packets.link(before, place.next);
+        }
+        self.leaves(&place);
+        place
+    }
+
+    #[inline(always)]
+    fn leaves(&mut self, place: &Place) {
         self.packets -= 1;
         self.bytes -= place.length();
-        place
+        if place.is_ack() {
+            self.acks -= 1;
+        }
     }
 }
 

@@ -21,6 +21,7 @@
 
 use strum::EnumCount;
 
+mod acks;
 mod blue;
 mod codel;
 mod delays;
@@ -36,6 +37,7 @@ mod tin;
 mod tins;
 mod tree;
 
+pub use acks::PureAck;
 pub use codel::Limits;
 pub use delays::Delays;
 pub use plan::{Direction, Operation, Orders, Rates, TreeNode};
@@ -59,12 +61,20 @@ pub struct Discipline {
     pub target: u64,
     /// Ticks, a long round trip; RFC 8289 §4.3: 100 ms.
     pub interval: u64,
+    /// Whether pure ACKs are dropped that a later one supersedes: CAKE's `ack-filter`.
+    pub ack_filter: bool,
 }
 
 impl Discipline {
     /// What CAKE does unless it is told otherwise, with four tins: `diffserv4 triple-isolate rtt 100ms`.
     pub const fn usual(hz: u64) -> Discipline {
-        Discipline { tins: Tins::Diffserv4, isolation: Isolation::Both, target: hz / 200, interval: hz / 10 }
+        Discipline {
+            tins: Tins::Diffserv4,
+            isolation: Isolation::Both,
+            target: hz / 200,
+            interval: hz / 10,
+            ack_filter: false,
+        }
     }
 }
 
@@ -175,7 +185,7 @@ pub enum Cause {
     Refused,
     /// Its leaf was removed.
     Removed,
-    /// A pure ACK, and a later one of its flow says all that it said.
+    /// A pure ACK, and a later one of its connection says all that it said.
     AckFilter,
 }
 

@@ -3,8 +3,8 @@
 //! The first packet of a flow stands in the flow itself: most flows have no second one.
 
 use super::{
-    Arrival,
-    memory::filled,
+    Arrival, PureAck,
+    memory::{filled, zeroed},
     sets::{NONE, next},
 };
 use crate::fib::prefetch;
@@ -31,9 +31,8 @@ impl Place {
     pub(super) const EMPTY: Place = Place { stamp: 0, handle: 0, next: NONE };
 
     #[inline(always)]
-    pub(super) fn new(arrival: &Arrival, now: u64, ack: bool) -> Place {
-        let flags = u64::from(arrival.ecn_capable) << 16 | u64::from(ack) << 17;
-        let stamp = now << BELOW | flags | u64::from(arrival.length & 0xffff);
+    pub(super) fn new(arrival: &Arrival, now: u64) -> Place {
+        let stamp = now << BELOW | u64::from(arrival.ecn_capable) << 16 | u64::from(arrival.length & 0xffff);
         Place { stamp, handle: arrival.packet, next: NONE }
     }
 
@@ -55,10 +54,14 @@ impl Place {
         self.stamp & ECN != 0
     }
 
-    /// It is a pure ACK that a later one may make redundant.
+    /// It is a pure ACK that a later one may supersede: [`Acks`] has it.
     #[inline(always)]
     pub(super) fn is_ack(&self) -> bool {
         self.stamp & ACK != 0
+    }
+
+    pub(super) fn set_ack(&mut self) {
+        self.stamp |= ACK;
     }
 }
 
@@ -66,12 +69,61 @@ impl Place {
 pub(super) struct Packets {
     places: Vec<Place>,
     free: u32,
+    pub(super) acks: Acks,
+}
+
+/// What pure ACKs say that are queued in leaves that filter them: empty until a discipline does, and then zeros until there are some.
+#[derive(Default)]
+pub(super) struct Acks {
+    /// By place.
+    queued: Box<[PureAck]>,
+    /// By flow: of its first packet.
+    first: Box<[PureAck]>,
+}
+
+impl Acks {
+    pub(super) fn set_first(&mut self, flow: u32, ack: &PureAck) {
+        if let Some(first) = self.first.get_mut(flow as usize) {
+            *first = *ack;
+        }
+    }
+
+    pub(super) fn set(&mut self, place: u32, ack: &PureAck) {
+        if let Some(queued) = self.queued.get_mut(place as usize) {
+            *queued = *ack;
+        }
+    }
+
+    pub(super) fn first(&self, flow: u32) -> Option<&PureAck> {
+        self.first.get(flow as usize)
+    }
+
+    pub(super) fn of(&self, place: u32) -> Option<&PureAck> {
+        self.queued.get(place as usize)
+    }
+
+    /// The packet of this place is its flow's first now.
+    #[cold]
+    pub(super) fn advance(&mut self, place: u32, flow: u32) {
+        if let (Some(first), Some(queued)) =
+            (self.first.get_mut(flow as usize), self.queued.get(place as usize))
+        {
+            *first = *queued;
+        }
+    }
 }
 
 impl Packets {
     pub(super) fn new(capacity: usize) -> Packets {
         let places = filled(capacity, |number| Place { next: next(number, capacity), ..Place::EMPTY });
-        Packets { places, free: if capacity == 0 { NONE } else { 0 } }
+        Packets { places, free: if capacity == 0 { NONE } else { 0 }, acks: Acks::default() }
+    }
+
+    /// Some leaf filters ACKs, from now on: room for what those of so many flows say.
+    pub(super) fn keep_acks(&mut self, flows: usize) {
+        if self.acks.first.is_empty() {
+            self.acks = Acks { queued: zeroed(self.places.len()), first: zeroed(flows) };
+        }
     }
 
     /// Places taken: for tests.
@@ -86,6 +138,10 @@ impl Packets {
     #[inline]
     pub(super) fn place(&self, number: u32) -> &Place {
         &self.places[number as usize]
+    }
+
+    pub(super) fn place_mut(&mut self, number: u32) -> &mut Place {
+        &mut self.places[number as usize]
     }
 
     #[inline]

@@ -90,7 +90,7 @@ impl Queues {
                 self.pass(leaf, at, now);
                 continue;
             }
-            let place = flow.take(packets);
+            let place = flow.take(number, packets);
             if tin.longest == number || flow.packets > tin.longest_packets {
                 (tin.longest, tin.longest_packets) = (number, flow.packets);
             }
@@ -233,7 +233,7 @@ impl Queues {
     /// Takes the first packet out of a flow's queue, out of turn.
     pub(super) fn take(&mut self, leaf: u32, at: u32, number: u32) -> Place {
         let flow = &mut self.flows.flows[number as usize];
-        let place = flow.take(&mut self.packets);
+        let place = flow.take(number, &mut self.packets);
         let packets = flow.packets;
         self.forget(leaf, at, number, packets, place.length());
         place

@@ -53,7 +53,7 @@ impl Queues {
         let state = &mut leaves[number as usize];
         let tin = &mut tins.tins[at as usize];
         let flow = &mut flows.flows[flow_number as usize];
-        let place = Place::new(arrival, now, false);
+        let place = Place::new(arrival, now);
         if flow.packets == 0 {
             flow.first = place;
         } else {

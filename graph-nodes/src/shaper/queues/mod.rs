@@ -5,6 +5,7 @@ mod audit;
 mod dequeue;
 mod disciplines;
 mod enqueue;
+mod filter;
 mod shed;
 mod views;
 
@@ -79,8 +80,8 @@ impl Queues {
     pub fn new(settings: Settings, disciplines: &[Discipline]) -> Queues {
         assert!((1..=256).contains(&disciplines.len()), "one to 256 disciplines");
         assert!(settings.leaves < 1 << 29 && settings.packets < u32::MAX as usize, "too large");
-        Queues {
-            disciplines: disciplines.iter().map(Prepared::new).collect(),
+        let mut queues = Queues {
+            disciplines: Vec::new(),
             leaves: zeroed(settings.leaves),
             tins: TinPool::new(settings.tins),
             flows: Flows::new(settings.flows),
@@ -93,7 +94,9 @@ impl Queues {
             crowded_packets: 0,
             totals: Totals::default(),
             settings,
-        }
+        };
+        queues.set_disciplines(disciplines);
+        queues
     }
 
     /// Begins with a leaf. One that is set up already only gets the discipline and the rate.
@@ -120,6 +123,9 @@ impl Queues {
     pub(super) fn set_disciplines(&mut self, disciplines: &[Discipline]) {
         if disciplines.len() >= self.disciplines.len() && disciplines.len() <= 256 {
             self.disciplines = disciplines.iter().map(Prepared::new).collect();
+            if disciplines.iter().any(|discipline| discipline.ack_filter) {
+                self.packets.keep_acks(self.settings.flows);
+            }
         }
     }
 

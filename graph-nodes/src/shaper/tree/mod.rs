@@ -34,8 +34,8 @@ pub use overhead::{Framing, Overhead, OverheadError};
 
 use self::core::Tree;
 use super::{
-    Arrival, Counters, Departure, Discipline, Dropped, Lead, Leaf, LeafView, Operation, Queues, Rates,
-    Settings, TinView, Totals, TreeNode, Ways, sets::NONE,
+    Arrival, Counters, Departure, Discipline, Dropped, Lead, Leaf, LeafView, Operation, PureAck, Queues,
+    Rates, Settings, TinView, Totals, TreeNode, Ways, sets::NONE,
 };
 
 /// Steps in which lines are asked for ahead, and so many events between them.
@@ -138,6 +138,28 @@ impl Shaper {
         if begins {
             tree.begin(member, now);
         }
+    }
+
+    /// Whether the leaf's discipline filters ACKs: see [`Queues::filter_acks`].
+    #[inline]
+    pub fn filters_acks(&self, leaf: Leaf) -> bool {
+        self.queues.filters_acks(leaf)
+    }
+
+    /// After [`Shaper::enqueue`] of a pure ACK: earlier ones that it supersedes are handed to `dropped`; see [`Queues::filter_acks`].
+    pub fn filter_acks(
+        &mut self,
+        leaf: Leaf,
+        arrival: &Arrival,
+        lead: Lead,
+        ack: &PureAck,
+        dropped: &mut impl FnMut(Dropped),
+    ) {
+        let Shaper { tree, queues } = self;
+        queues.filter_acks(leaf, arrival, lead, ack, &mut |gone: Dropped| {
+            tree.lost(&gone);
+            dropped(gone);
+        });
     }
 
     /// Sends what is due by `now`, at most `budget` packets. Returns when to call again: at or before `now` if the budget ran out, never if nothing waits.
