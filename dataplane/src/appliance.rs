@@ -29,7 +29,7 @@ use weir_graph::{
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
-    round_trips, rtt,
+    round_trips, rtt, shaped,
     wire::ethernet,
 };
 use weir_stats::{Segment, Server};
@@ -43,8 +43,10 @@ use crate::{
     device,
     forwarding::Forwarding,
     kernel::{Event, Kernel, KernelError, Link},
-    port::af_xdp::{self, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
+    port::af_xdp::{self, CHUNK, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
     publish::Publisher,
+    shaper::Plan,
+    shaping::{self, Shaping, ShapingError, Sizes},
     trace_text::Namer,
     traces::{self, Trace},
     worker::{Alarm, Line, Message, Parts, Worker, WorkerHandle, exchange},
@@ -88,6 +90,8 @@ pub enum ApplianceError {
     Tables(String),
     #[error(transparent)]
     Customers(#[from] RosterError),
+    #[error(transparent)]
+    Shaping(#[from] ShapingError),
     #[error("can't {action}: {source}")]
     System { action: &'static str, source: std::io::Error },
 }
@@ -137,6 +141,8 @@ pub struct Appliance {
     publisher: Publisher,
     /// `None`: round-trip times are not measured, and nothing is counted by customer.
     roster: Option<Roster>,
+    /// `None`: nothing is shaped.
+    shaping: Option<Shaping>,
     ports: Ports,
     /// The ports' interface indices at the start.
     indices: Vec<u32>,
@@ -165,7 +171,16 @@ impl Appliance {
         // The sockets first: they are what may be refused. The control socket tells a second weir that there is one already.
         let (control, commands) = ControlServer::start(&config.control.socket)?;
         let queues: u32 = links.iter().map(|link| link.queues).sum();
-        let (memory, mut frames) = Memory::new(queues * FRAMES_PER_QUEUE)?;
+        let listed = match (&config.shaper, &config.rtt) {
+            (Some(shaper), _) => shaping::customers(&shaper.plan),
+            (None, Some(rtt)) => rtt.customers.clone(),
+            (None, None) => Arc::default(),
+        };
+        let room = customers::room(listed.len());
+        let sizes = config.shaper.as_ref().map(|it| Sizes::of(&it.plan, room, it.memory, CHUNK.into()));
+        let waiting = sizes.map_or(0, |sizes| sizes.waiting_each(cores.len()));
+        let count = queues * FRAMES_PER_QUEUE + (waiting * cores.len()) as u32;
+        let (memory, mut frames) = Memory::new(count)?;
         let own = OwnAddresses::new(OWN_ADDRESSES)?;
 
         let ports = Ports::new(devices.len());
@@ -186,12 +201,16 @@ impl Appliance {
             .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
         let defaults = weir_stats::Options::default();
-        let room = customers::room(config.rtt.as_ref().map_or(0, |rtt| rtt.customers.len()));
-        let size = config.stats.size.unwrap_or_else(|| defaults.size + customers_space(room, cores.len()));
+        let shaped = config.shaper.is_some();
+        let space = customers_space(room, cores.len(), shaped);
+        let size = config.stats.size.unwrap_or_else(|| defaults.size + space);
         let segment = Segment::create(weir_stats::Options { size, workers: cores.len(), ..defaults })?;
         let stats = Server::start(&config.stats.socket, config.stats.group.as_deref(), &segment)?;
         let mut counters = Counters::new(segment);
-        let mut without = vec![shaper::REGISTRATION.name];
+        let mut without = Vec::new();
+        if config.shaper.is_none() {
+            without.push(shaper::REGISTRATION.name);
+        }
         if config.rtt.is_none() {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
             without.push(classify::REGISTRATION.name);
@@ -221,6 +240,10 @@ impl Appliance {
             }
             None => (None, None),
         };
+        let mut shaping = match sizes {
+            Some(sizes) => Some(Shaping::new(&mut counters, sizes, cores.len(), clock)?),
+            None => None,
+        };
         let tables = Arc::new(Tables { fib, adjacencies, customers, ports: ports.clone() });
         let (requests, request_receiver) = bounded(REQUESTS);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
@@ -238,7 +261,8 @@ impl Appliance {
                     lines.push(Line { port: port as PortIndex, rings: Box::new(rings) });
                 }
             }
-            let share: Vec<FrameId> = frames.drain(..lines.len() * FRAMES_PER_QUEUE as usize).collect();
+            let share: Vec<FrameId> =
+                frames.drain(..lines.len() * FRAMES_PER_QUEUE as usize + waiting).collect();
             let mut bench = Workbench {
                 row: worker + 1,
                 counters: &mut counters,
@@ -247,7 +271,7 @@ impl Appliance {
                 clock,
                 seed,
                 rtt,
-                shaper: None,
+                shaper: sizes.map(|sizes| sizes.setup(cores.len(), clock, count as usize, CHUNK)),
             };
             let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?
                 .with_exchange(exchange);
@@ -260,8 +284,16 @@ impl Appliance {
             ready.push(Worker::new(parts, &shape, &mut counters)?);
         }
 
-        if let Some((roster, rtt)) = roster.as_mut().zip(config.rtt.as_ref()) {
-            roster.replace(rtt.customers.clone(), &mut counters)?;
+        if let Some(roster) = &mut roster {
+            roster.replace(listed, &mut counters)?;
+        }
+        if let Some(((shaping, config), roster)) =
+            shaping.as_mut().zip(config.shaper.as_ref()).zip(roster.as_mut())
+        {
+            let change = shaping.change(&config.plan, roster, &mut counters)?;
+            for ((_, handle), orders) in ready.iter().zip(change.orders) {
+                handle.send(Message::Plan(orders));
+            }
         }
         let mut publisher = Publisher::new(counters, own, &devices)?;
         let mut forwarding =
@@ -329,6 +361,7 @@ impl Appliance {
             _promiscuous: promiscuous,
             publisher,
             roster,
+            shaping,
             ports,
             indices: links.iter().map(|link| link.index).collect(),
             macs: vec![None; links.len()],
@@ -409,7 +442,8 @@ impl Appliance {
 
     /// Makes reusable what no worker can come across any more; how much still waits for the workers.
     fn reclaim(&mut self) -> usize {
-        self.forwarding.reclaim() + self.roster.as_mut().map_or(0, Roster::reclaim)
+        let orders = self.shaping.as_mut().is_some_and(Shaping::reclaim);
+        self.forwarding.reclaim() + self.roster.as_mut().map_or(0, Roster::reclaim) + usize::from(orders)
     }
 
     /// Takes the kernel's news into the tables.
@@ -557,13 +591,15 @@ impl Appliance {
         let changed = changes(&self.config, &new).map_err(|needs_restart| needs_restart.0)?;
         // First what may be refused.
         for change in &changed {
-            if let Change::Customers { new, .. } = change {
-                self.replace_customers(new.clone()).map_err(|error| vec![error.to_string()])?;
-            }
+            let outcome = match change {
+                Change::Customers { new, .. } => self.replace_customers(new.clone()),
+                Change::Plan { new, .. } => self.replace_plan(new),
+                Change::Idle { .. } => Ok(()),
+            };
+            outcome.map_err(|error| vec![error.to_string()])?;
         }
         for change in &changed {
             match change {
-                // Plans are checked, and nothing is shaped by them yet (`config::warnings` says so).
                 Change::Customers { .. } | Change::Plan { .. } => {}
                 Change::Idle { new, .. } => {
                     for (handle, _) in &self.workers {
@@ -576,23 +612,52 @@ impl Appliance {
         Ok(changed)
     }
 
-    fn replace_customers(&mut self, list: Arc<[Listed]>) -> Result<(), RosterError> {
+    fn replace_customers(&mut self, list: Arc<[Listed]>) -> Result<(), ApplianceError> {
         let Some(roster) = &mut self.roster else { return Ok(()) };
         let customers = roster.replace(list, self.publisher.counters())?;
-        if !customers.is_empty() {
-            let gone = Arc::new(Forget { customers, ..Forget::default() });
+        self.forget(Forget { customers, ..Forget::default() });
+        Ok(())
+    }
+
+    /// Another plan: its customers get their columns first, then the workers hear of it all.
+    fn replace_plan(&mut self, plan: &Arc<Plan>) -> Result<(), ApplianceError> {
+        let Some((shaping, roster)) = self.shaping.as_mut().zip(self.roster.as_mut()) else { return Ok(()) };
+        let counters = self.publisher.counters();
+        let customers = roster.replace(shaping::customers(plan), counters)?;
+        let change = match shaping.change(plan, roster, counters) {
+            Ok(change) => change,
+            Err(error) => {
+                // There was room for those before.
+                if let Some(before) = &self.config.shaper {
+                    let _ = roster.replace(shaping::customers(&before.plan), counters);
+                }
+                return Err(error.into());
+            }
+        };
+        for ((handle, _), orders) in self.workers.iter().zip(change.orders) {
+            handle.send(Message::Plan(orders));
+        }
+        // Behind the orders that have taken them away.
+        self.forget(Forget { customers, tree_nodes: change.gone, ..Forget::default() });
+        Ok(())
+    }
+
+    /// Has the workers let counters begin anew.
+    fn forget(&self, gone: Forget) {
+        if gone != Forget::default() {
+            let gone = Arc::new(gone);
             for (handle, _) in &self.workers {
                 handle.send(Message::Forget(gone.clone()));
             }
         }
-        Ok(())
     }
 }
 
 /// Address space of the segment, in bytes, that vectors by customer take beyond what its default size has room for anyway.
-fn customers_space(room: usize, workers: usize) -> u64 {
+fn customers_space(room: usize, workers: usize, shaped: bool) -> u64 {
     let usual = customers::room(0);
-    (room.saturating_sub(usual) * round_trips::CUSTOMER_BYTES * (workers + 1)) as u64
+    let each = round_trips::CUSTOMER_BYTES + if shaped { shaped::CUSTOMER_BYTES } else { 0 };
+    (room.saturating_sub(usual) * each * (workers + 1)) as u64
 }
 
 /// Ends the process if its thread panics: a process without its worker would hold on to the port and forward nothing; without the process

@@ -17,6 +17,7 @@ pub mod prefixes;
 pub mod publish;
 pub mod replay;
 pub mod shaper;
+pub mod shaping;
 pub mod trace_text;
 pub mod traces;
 pub mod worker;

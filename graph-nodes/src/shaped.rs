@@ -9,7 +9,7 @@
 //! (`Shaped::sweep`), so that a packet pays for no line of the segment. What is *to be* (the plan's rates) is the control thread's to write, in
 //! row 0 ([`Planned`]); what *is* is the workers'.
 
-use strum::VariantNames as _;
+use strum::{EnumCount as _, VariantNames as _};
 use weir_stats::{CombinedRow, Description, Error, Names, Rows, SimpleRow};
 
 use crate::{
@@ -266,7 +266,7 @@ const DECLARED: [Description; 5] = [
     ),
     Description::names("/shaper/queues", "the kinds of queues that customers have"),
     Description::names("/shaper/nodes/names", "nodes of the tree; empty where the number is not in use"),
-    Description::names("/shaper/nodes/kinds", "what the nodes are: site, ap, …"),
+    Description::names("/shaper/nodes/kinds", "what the nodes are, in the words of the plan: site, ap"),
 ];
 
 /// A vector's pair and the columns that each of its objects has.
@@ -283,6 +283,10 @@ fn simple_by_customer() -> impl Iterator<Item = Wide> {
     let others = [MARKED, RATE, MIN, MAX, QUEUE].into_iter().map(|pair| (pair, 1));
     others.chain([(DROPPED, Cause::VARIANTS.len())]).chain(by_tin)
 }
+
+/// Bytes that a customer takes in each row of all these vectors: both directions, 16 bytes a combined counter, 8 others.
+pub const CUSTOMER_BYTES: usize =
+    2 * (2 * 16 + (6 + Cause::COUNT) * 8 + TINS * (2 * 16 + (TIN_COUNTERS.len() + TIN_GAUGES.len()) * 8));
 
 /// Registers what the shaper publishes besides rows: names of nodes, of their kinds, and of kinds of queues are the caller's to fill in. Once in a process,
 /// before the first graph that has the node.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::counters::Counters;
 use crate::lab::Lab;
+use crate::plans::{self, Customer};
 use crate::programs::program;
 
 /// How long weir may take to be ready, or to leave: many times what a debug build needs on a busy machine.
@@ -59,15 +60,41 @@ impl Weir {
         Weir::start_with(lab, 1, &more)
     }
 
+    /// The same, shaping: the first host is the internet, the others are customers with these plans. `more` goes into `[shaper]`.
+    pub fn shaping(
+        lab: &Lab,
+        workers: usize,
+        network: &str,
+        customers: &[Customer<'_>],
+        more: &str,
+    ) -> Result<Weir> {
+        plans::write(&lab.router.folder()?, network, customers)?;
+        let sections = format!(
+            "[rtt]\ninterval = \"0\"\n[shaper]\ntree = \"network.json\"\ncircuits = \"ShapedDevices.csv\"\n{more}"
+        );
+        let side = |host: usize| if host == 0 { "side = \"wan\"\n" } else { "side = \"lan\"\n" };
+        Weir::start_sided(lab, workers, side, &sections)
+    }
+
     fn start_with(lab: &Lab, workers: usize, more: &str) -> Result<Weir> {
+        Weir::start_sided(lab, workers, |_| "", more)
+    }
+
+    /// `side` is what stands in the port of each host besides its device.
+    fn start_sided(
+        lab: &Lab,
+        workers: usize,
+        side: impl Fn(usize) -> &'static str,
+        more: &str,
+    ) -> Result<Weir> {
         let folder = lab.router.folder()?;
         let cores = thread::available_parallelism()?.get();
         // the last cores first, as weir itself chooses
         let cores: Vec<usize> =
             (0..workers).map(|worker| (cores - 1).saturating_sub(worker % cores)).collect();
         let mut config = String::new();
-        for host in &lab.hosts {
-            config += &format!("[[port]]\ndevice = \"{}\"\n\n", host.port);
+        for (number, host) in lab.hosts.iter().enumerate() {
+            config += &format!("[[port]]\ndevice = \"{}\"\n{}\n", host.port, side(number));
         }
         config += &format!(
             "[workers]\ncores = {cores:?}\n\n[stats]\nsocket = \"stats.sock\"\n\n[control]\nsocket = \"control.sock\"\n{more}"
@@ -126,6 +153,16 @@ impl Weir {
     /// Where weir's sockets, its config and its log are.
     pub fn folder(&self) -> PathBuf {
         self.folder.clone()
+    }
+
+    /// `weir reload`; what it says is the error if it is refused.
+    pub fn reload(&self) -> Result<()> {
+        let output = Command::new(program("weir")?)
+            .args(["reload", "--socket"])
+            .arg(self.folder.join("control.sock"))
+            .output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     /// Asks weir to drain and leave, and checks that it does so without complaint.

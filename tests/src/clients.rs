@@ -81,12 +81,19 @@ pub struct Stream {
 impl Stream {
     /// Starts sending as fast as TCP allows.
     pub fn start(from: &Host, to: &Host) -> Result<Stream> {
+        Stream::start_with(from, to, "cubic")
+    }
+
+    /// The same with one of the kernel's congestion controls: `cubic`, `bbr`.
+    pub fn start_with(from: &Host, to: &Host, congestion: &str) -> Result<Stream> {
         let listener = to.namespace.run(|| TcpListener::bind((to.address, 0)))??;
         let target = listener.local_addr()?;
         let mut sender = from
             .namespace
             .run(|| TcpStream::connect_timeout(&target, PATIENCE))?
             .with_context(|| format!("{} cannot connect to {target}", from.address))?;
+        rustix::net::sockopt::set_tcp_congestion(&sender, congestion)
+            .with_context(|| format!("the kernel has no {congestion}"))?;
         let (mut receiver, _) = listener.accept()?;
         // neither waits for ever for the other
         sender.set_write_timeout(Some(Duration::from_millis(100)))?;

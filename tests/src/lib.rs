@@ -12,6 +12,7 @@ pub mod frames;
 pub mod lab;
 pub mod measured;
 pub mod namespace;
+pub mod plans;
 pub mod programs;
 pub mod readers;
 pub mod scenario;

@@ -41,11 +41,18 @@ impl Measured {
         }
     }
 
+    /// The columns of a vector of packets and bytes, summed over the workers.
+    pub fn pairs(&self, path: &str) -> Result<Vec<weir_stats::Pair>> {
+        match self.value(path)? {
+            Value::Combined(rows) => rows.into_iter().next().context("a row"),
+            other => bail!("{path} is {other:?}"),
+        }
+    }
+
     /// Packets and bytes of a customer.
     pub fn traffic(&self, path: &str, customer: &str) -> Result<weir_stats::Pair> {
-        let Value::Combined(rows) = self.value(path)? else { bail!("{path} is not combined") };
         let column = self.column("/customers/names", customer)?;
-        rows[0].get(column).copied().context("a column")
+        self.pairs(path)?.get(column).copied().context("a column")
     }
 
     /// The columns of one object in a matrix of histograms: its bins, in microseconds, and their sum.

@@ -1,6 +1,5 @@
 //! Round-trip times of real TCP through a running weir, over a line of a known delay.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use weir_tests::clients::{ping_all, tcp_ping_pong, tcp_transfer};
 use weir_tests::delay::DelayLine;
 use weir_tests::lab::{Lab, WIRE};
 use weir_tests::measured::Measured;
-use weir_tests::programs::program;
 use weir_tests::scenario::{Forwarder, PLAIN, Setting, run, unless_skipped};
 
 /// Each way; the round trip takes twice as long.
@@ -163,10 +161,5 @@ fn customers_come_and_go_while_packets_flow() {
 
 fn reload(weir: &Weir, customers: &str) -> Result<()> {
     std::fs::write(weir.folder().join("customers.txt"), customers)?;
-    let output = Command::new(program("weir")?)
-        .args(["reload", "--socket"])
-        .arg(weir.folder().join("control.sock"))
-        .output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    weir.reload()
 }

@@ -164,8 +164,11 @@ impl Reader<'_> {
         let fib = FibConfig {
             routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES),
         };
-        let rtt = self.section(tables, RTT).map(|table| self.rtt(table));
         let shaper = self.section(tables, SHAPER).and_then(|table| self.shaper(table));
+        // What is shaped is measured too: its customers are known, and what shaping does to them is to be seen.
+        let measured = tables.contains_key(RTT.name) || shaper.is_some();
+        let rtt_table = self.section(tables, RTT);
+        let rtt = measured.then(|| self.rtt(rtt_table.unwrap_or(&DeTable::new())));
         let prefixes = tables.get(RTT.name).and_then(|value| value.get_ref().as_table()?.get("prefixes"));
         if let Some(value) = prefixes.filter(|_| tables.contains_key(SHAPER.name)) {
             let what = "`prefixes` names customers, and [shaper] does too";

@@ -36,9 +36,6 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
             "{ip6} prefixes are of IPv6, which a router leaves to the kernel: only in a bridge do they count"
         ));
     }
-    if config.shaper.is_some() {
-        warnings.push("[shaper] is checked, but weir shapes nothing yet".to_owned());
-    }
     warnings.extend(config.shaper.iter().flat_map(|shaper| shaper.warnings.iter().cloned()));
     if config.bridge.is_none() && forward.is_some_and(|value| value.trim() == "0") {
         warnings.push(

@@ -40,6 +40,8 @@ pub const RING: u32 = 2048;
 pub const FRAMES_PER_QUEUE: u32 = 2 * RING + 2 * VECTOR as u32;
 /// Bytes of a frame: the smallest chunk that AF_XDP takes; 256 are the kernel's headroom, so packets of up to 1792 fit.
 const CHUNK_SHIFT: u32 = 11;
+/// The same in bytes.
+pub const CHUNK: u32 = 1 << CHUNK_SHIFT;
 /// Largest frame that a port can receive or send, Ethernet header included.
 pub const MAX_FRAME: usize = (1 << CHUNK_SHIFT) - XDP_PACKET_HEADROOM as usize;
 /// Bytes that the kernel keeps free in front of a packet (XDP_PACKET_HEADROOM, linux/bpf.h).

@@ -56,6 +56,32 @@ impl Queueing {
     }
 }
 
+/// In the keywords that would be read as this.
+impl std::fmt::Display for Queueing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tins = match self.tins {
+            Tins::BestEffort => "besteffort",
+            Tins::Diffserv3 => "diffserv3",
+            Tins::Diffserv4 => "diffserv4",
+            Tins::Diffserv8 => "diffserv8",
+        };
+        if !self.managed {
+            return write!(f, "{tins} none");
+        }
+        let isolation = match self.isolation {
+            Isolation::Flows => "flows",
+            Isolation::Sources => "dual-srchost",
+            Isolation::Destinations => "dual-dsthost",
+            Isolation::Both => "triple-isolate",
+        };
+        write!(
+            f,
+            "{tins} {isolation} rtt {}",
+            humantime::format_duration(self.rtt).to_string().replace(' ', "")
+        )
+    }
+}
+
 /// What a text of keywords says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Words {

@@ -14,8 +14,9 @@ use crate::{
 
 /// How far guarantees may lag and be made up for: 1/100 s.
 const GUARANTEE_LAG: u64 = 100;
-/// How late a worker may come and still lose no rate: 1/1000 s. Beyond it, time is lost rather than made up for in a burst.
-const LATENESS: u64 = 1000;
+/// How late a worker may come and still lose no rate: 1/100 s. Beyond it, time is lost rather than made up for in a burst. Where a worker shares its core
+/// with others it waits some milliseconds for its turn: with 1/1000 s, two busy cores lost 1.5 % of the rate.
+const LATENESS: u64 = 100;
 
 /// Members are numbered: nodes first, then leaves.
 pub(super) struct Tree {

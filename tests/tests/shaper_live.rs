@@ -1,0 +1,170 @@
+//! A running weir that shapes, with real TCP: rates, shares, waits, and changes of the plan.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use weir_stats::Pair;
+use weir_tests::appliance::Weir;
+use weir_tests::clients::{Stream, ping};
+use weir_tests::lab::{Host, Lab};
+use weir_tests::measured::Measured;
+use weir_tests::plans::{self, Customer};
+use weir_tests::scenario::unless_skipped;
+
+/// A tower of so many Mbit/s each way.
+fn tower(rate: f64) -> String {
+    format!(r#"{{"tower":{{"downloadBandwidthMbps":{rate},"uploadBandwidthMbps":{rate},"type":"ap"}}}}"#)
+}
+
+/// What a customer's device has been sent so far, in bytes of frames, and when: the port's own count, which is written with every burst.
+fn sent(weir: &Weir, host: &Host) -> Result<(Instant, Pair)> {
+    let measured = Measured::of(weir)?;
+    let port = measured.column("/if/names", &host.port)?;
+    let pair = measured.pairs("/if/tx")?.get(port).copied().context("a port")?;
+    Ok((Instant::now(), pair))
+}
+
+/// Mbit/s that the hosts are sent over so long.
+fn rates(weir: &Weir, hosts: &[&Host], time: Duration) -> Result<Vec<f64>> {
+    let before = hosts.iter().map(|host| sent(weir, host)).collect::<Result<Vec<_>>>()?;
+    thread::sleep(time);
+    hosts
+        .iter()
+        .zip(before)
+        .map(|(host, (then, first))| {
+            let (now, last) = sent(weir, host)?;
+            Ok((last.bytes - first.bytes) as f64 * 8.0 / (now - then).as_secs_f64() / 1e6)
+        })
+        .collect()
+}
+
+fn is_within(rate: f64, plan: f64, tolerance: f64, what: &str) -> Result<()> {
+    println!("{what}: {rate:.3} Mbit/s of {plan}: {:+.2} %", (rate / plan - 1.0) * 100.0);
+    ensure!((rate / plan - 1.0).abs() <= tolerance, "{what}: {rate} Mbit/s instead of {plan}");
+    Ok(())
+}
+
+/// A customer with the same plan in both directions.
+fn plan<'a>(host: &'a Host, id: &'a str, min: f64, max: f64) -> Customer<'a> {
+    Customer { host, id, node: "tower", min: [min; 2], max: [max; 2] }
+}
+
+/// One greedy flow, both directions one after the other, at several rates.
+fn holds_the_plan(congestion: &str) -> Result<()> {
+    for rate in [1.0, 20.0, 300.0] {
+        let lab = Lab::with_hosts(&["internet", "alice"], 1)?;
+        let (internet, alice) = (&lab.hosts[0], &lab.hosts[1]);
+        let weir = Weir::shaping(&lab, 1, &tower(1000.0), &[plan(alice, "alice", rate / 2.0, rate)], "")?;
+        for (from, to, way) in [(internet, alice, "down"), (alice, internet, "up")] {
+            let _stream = Stream::start_with(from, to, congestion)?;
+            thread::sleep(Duration::from_secs(2)); // TCP finds the rate
+            let seen = rates(&weir, &[to], Duration::from_secs(4))?[0];
+            is_within(seen, rate, 0.005, &format!("{congestion} {way}"))?;
+        }
+        weir.counters().conserve()?;
+        weir.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn cubic_gets_the_plan() -> Result<()> {
+    unless_skipped(|| holds_the_plan("cubic"))
+}
+
+#[test]
+fn bbr_gets_the_plan() -> Result<()> {
+    unless_skipped(|| holds_the_plan("bbr"))
+}
+
+#[test]
+fn a_full_tower_is_shared_and_guarantees_are_kept() -> Result<()> {
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice", "bob", "carol"], 1)?;
+        let [internet, alice, bob, carol] = &lab.hosts[..] else { unreachable!("four hosts") };
+        let customers =
+            [plan(alice, "alice", 25.0, 60.0), plan(bob, "bob", 5.0, 60.0), plan(carol, "carol", 5.0, 10.0)];
+        let weir = Weir::shaping(&lab, 1, &tower(50.0), &customers, "")?;
+        let mut streams = Vec::new();
+        for host in [alice, bob, carol] {
+            for _ in 0..4 {
+                streams.push(Stream::start(internet, host)?);
+            }
+        }
+        thread::sleep(Duration::from_secs(2));
+        let seen = rates(&weir, &[alice, bob, carol], Duration::from_secs(5))?;
+        is_within(seen.iter().sum(), 50.0, 0.005, "the tower")?;
+        println!("alice {:.2}, bob {:.2}, carol {:.2} Mbit/s", seen[0], seen[1], seen[2]);
+        ensure!(seen[0] >= 25.0 * 0.995, "alice's guarantee: {}", seen[0]);
+        ensure!(seen[1] >= 5.0 * 0.995, "bob's guarantee: {}", seen[1]);
+        ensure!((5.0 * 0.995..=10.0 * 1.005).contains(&seen[2]), "carol: {}", seen[2]);
+        drop(streams);
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}
+
+#[test]
+fn a_ping_beside_32_greedy_flows_waits_a_moment() -> Result<()> {
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice"], 1)?;
+        let (internet, alice) = (&lab.hosts[0], &lab.hosts[1]);
+        let weir = Weir::shaping(&lab, 1, &tower(1000.0), &[plan(alice, "alice", 20.0, 20.0)], "")?;
+        let streams = (0..32).map(|_| Stream::start(internet, alice)).collect::<Result<Vec<_>>>()?;
+        thread::sleep(Duration::from_secs(3));
+        let text = ping(internet, &format!("-i 0.01 -c 400 {}", alice.address))?;
+        drop(streams);
+        let mut times: Vec<f64> = text
+            .lines()
+            .filter_map(|line| line.split_once("time=")?.1.split(' ').next()?.parse().ok())
+            .collect();
+        times.sort_by(f64::total_cmp);
+        ensure!(times.len() >= 390, "{} of 400 pings came back:\n{text}", times.len());
+        let p99 = times[times.len() * 99 / 100];
+        println!("ping beside 32 greedy flows at 20 Mbit/s: p50 {} ms, p99 {p99} ms", times[times.len() / 2]);
+        ensure!(p99 <= 5.0, "p99 is {p99} ms");
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}
+
+#[test]
+fn a_new_plan_takes_effect_and_loses_nothing() -> Result<()> {
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice", "bob"], 1)?;
+        let [internet, alice, bob] = &lab.hosts[..] else { unreachable!("three hosts") };
+        let folder = lab.router.folder()?;
+        let weir = Weir::shaping(&lab, 1, &tower(100.0), &[plan(alice, "alice", 1.0, 10.0)], "")?;
+        let _stream = Stream::start(internet, alice)?;
+        thread::sleep(Duration::from_secs(2));
+        is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 10.0, 0.005, "before")?;
+        let customers = [plan(alice, "alice", 1.0, 30.0), plan(bob, "bob", 1.0, 5.0)];
+        plans::write(&folder, &tower(100.0), &customers)?;
+        weir.reload()?;
+        let _other = Stream::start(internet, bob)?;
+        thread::sleep(Duration::from_secs(2));
+        let seen = rates(&weir, &[alice, bob], Duration::from_secs(3))?;
+        is_within(seen[0], 30.0, 0.005, "alice after")?;
+        is_within(seen[1], 5.0, 0.005, "bob, who is new")?;
+
+        // A file with mistakes changes nothing.
+        fs::write(folder.join("network.json"), "{\"tower\":{\"downloadBandwidthMbps\":\"much\"}}")?;
+        let refused = weir.reload().err().context("a plan with a mistake was taken")?.to_string();
+        println!("{refused}");
+        ensure!(refused.contains("network.json:1"), "{refused}");
+        is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 30.0, 0.005, "alice, refused")?;
+
+        // Gone is gone: no plan, no limit.
+        plans::write(&folder, &tower(100.0), &[plan(bob, "bob", 1.0, 5.0)])?;
+        weir.reload()?;
+        thread::sleep(Duration::from_secs(1));
+        let free = rates(&weir, &[alice], Duration::from_secs(2))?[0];
+        println!("alice without a plan: {free:.0} Mbit/s");
+        ensure!(free > 40.0, "alice is still held to {free} Mbit/s");
+        drop((_stream, _other));
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}
