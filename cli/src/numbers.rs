@@ -54,6 +54,15 @@ pub fn share(part: f64) -> String {
     if part.is_finite() { format!("{:.1}%", part.clamp(0.0, 1.0) * 100.0) } else { NOTHING.to_owned() }
 }
 
+/// A part of a whole, perhaps a little more than it, in four characters.
+pub fn percent(part: Option<f64>) -> String {
+    match part.map(|part| part * 100.0) {
+        Some(percent) if percent > 0.0 && percent < 9.95 => format!("{percent:.1}%"),
+        Some(percent) => format!("{:.0}%", percent.min(999.0)),
+        None => NOTHING.to_owned(),
+    }
+}
+
 /// How long something has been up.
 pub fn uptime(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -126,6 +135,12 @@ mod tests {
     #[test]
     fn shares_are_between_nothing_and_all() {
         assert_eq!(["0.0%", "12.3%", "100.0%", "100.0%", "-"], [0.0, 0.123, 1.0, 7.0, f64::NAN].map(share));
+    }
+
+    #[test]
+    fn parts_of_a_whole_are_short() {
+        let parts = [None, Some(0.0), Some(0.001), Some(0.0994), Some(0.0996), Some(1.004), Some(123.0)];
+        assert_eq!(parts.map(percent), ["-", "0%", "0.1%", "9.9%", "10%", "100%", "999%"]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Past {
     }
 
     /// Remembers what an object has now, and subtracts from it what it had before.
-    fn exchange(&mut self, measure: usize, object: usize, cells: &mut [u64]) {
+    pub fn exchange(&mut self, measure: usize, object: usize, cells: &mut [u64]) {
         if self.measures.len() <= measure {
             self.measures.resize_with(measure + 1, Vec::new);
         }

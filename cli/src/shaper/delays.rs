@@ -5,7 +5,7 @@ use weir_stats::ReadError;
 
 use crate::packed::Packed;
 use crate::rtt::figures::Figures;
-use crate::rtt::pass::{PART, runs};
+use crate::rtt::pass::{PART, Past, runs};
 use crate::rtt::subject::{self, Place};
 
 use super::WAYS;
@@ -34,6 +34,32 @@ impl Delays {
     /// Reads the histograms of those who are `counted`, in ascending order, adds them up by node, and keeps those of some of
     /// them. Nothing where nothing is measured.
     pub fn of(source: &Source, tree: &Tree, counted: &[usize], kept: &[usize]) -> Result<Delays, ReadError> {
+        Delays::read(source, tree, counted, kept, |_, _, _| true)
+    }
+
+    /// The same of what was counted since the reading before, which was that of some customers, in ascending order: of the
+    /// others nothing is known until the next one.
+    pub fn news(
+        source: &Source,
+        tree: &Tree,
+        counted: &[usize],
+        kept: &[usize],
+        past: &mut Past,
+        known: &[usize],
+    ) -> Result<Delays, ReadError> {
+        Delays::read(source, tree, counted, kept, |way, customer, cells| {
+            past.exchange(way, customer, cells);
+            known.binary_search(&customer).is_ok()
+        })
+    }
+
+    fn read(
+        source: &Source,
+        tree: &Tree,
+        counted: &[usize],
+        kept: &[usize],
+        mut is_wanted: impl FnMut(usize, usize, &mut [u64]) -> bool,
+    ) -> Result<Delays, ReadError> {
         let mut delays = Delays {
             nodes: vec![Default::default(); tree.len()],
             kept: kept.to_vec(),
@@ -45,9 +71,9 @@ impl Delays {
             let Some(place) = place(measured, way) else { continue };
             let mut sums: Vec<Option<Box<[u64]>>> = vec![None; tree.len()];
             for run in runs(counted, (PART / width).max(1)) {
-                let all = source.numbers(Some(&place.histogram), &run, width)?;
-                for (customer, cells) in run.zip(all.chunks(width)) {
-                    if cells.iter().all(|count| *count == 0) {
+                let mut all = source.numbers(Some(&place.histogram), &run, width)?;
+                for (customer, cells) in run.zip(all.chunks_mut(width)) {
+                    if !is_wanted(way, customer, cells) || cells.iter().all(|count| *count == 0) {
                         continue;
                     }
                     if let Some(sum) = tree.above(customer).and_then(|node| sums.get_mut(node)) {

@@ -85,14 +85,14 @@ impl Flow {
 
 impl Reading {
     /// Reads the nodes and these customers (in ascending order), and adds up what became of the packets of those who are
-    /// `counted`.
+    /// `counted`; it is the moment `at`.
     pub fn of(
         source: &Source,
         tree: &Tree,
         counted: &[usize],
         kept: Vec<usize>,
+        at: Instant,
     ) -> Result<Reading, ReadError> {
-        let at = Instant::now();
         let all: Vec<usize> = (0..tree.len()).collect();
         let mut nodes = flows(source, &source.nodes, &all)?;
         let customers = flows(source, &source.customers, &kept)?;

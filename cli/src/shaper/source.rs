@@ -1,9 +1,10 @@
 //! Where a segment has what the shaper counts.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use weir_stats::{Kind, ReadError, Reader, Value};
+use weir_stats::{Entry, Kind, ReadError, Reader, Value};
 
 use crate::failure::Failure;
 use crate::names::Meaning;
@@ -11,6 +12,9 @@ use crate::rtt::pass::{PART, runs, sums};
 use crate::rtt::subject::{self, BY_CUSTOMER, Vector, entry};
 
 use super::WAYS;
+
+/// Where it all is.
+const FOLDER: &str = "/shaper/";
 
 /// Names of the tree's nodes; empty where the number is not in use. A segment without them has no shaper.
 pub const NODES: &str = "/shaper/nodes/names";
@@ -27,16 +31,7 @@ pub const CAUSES: &str = "/shaper/causes";
 /// Kinds of queues.
 pub const QUEUES: &str = "/shaper/queues";
 
-/// Numbers of nodes, or of customers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Of the tree's nodes.
-    Nodes,
-    /// Of customers.
-    Customers,
-}
-
-/// Where they are in one direction; `None` where the segment has none.
+/// Where the numbers of nodes, or of customers, are in one direction; `None` where the segment has none.
 #[derive(Debug, Default)]
 pub struct Vectors {
     /// Packets and bytes that have passed.
@@ -59,7 +54,10 @@ pub struct Vectors {
 #[derive(Debug)]
 pub struct Source {
     reader: Reader,
-    meaning: Meaning,
+    /// Name vectors by path.
+    names: HashMap<String, Entry>,
+    /// The shaper's vectors by path.
+    vectors: HashMap<String, Vector>,
     /// Of nodes, by direction.
     pub nodes: [Vectors; 2],
     /// Of customers, by direction.
@@ -77,14 +75,21 @@ impl Source {
         if entry(&meaning, NODES, Kind::Names).is_none() {
             return Ok(None);
         }
+        let (mut names, mut vectors) = (HashMap::new(), HashMap::new());
+        for entry in &meaning.listing {
+            match entry.kind {
+                Kind::Names => drop(names.insert(entry.name.clone(), entry.clone())),
+                Kind::Simple | Kind::Combined if entry.name.starts_with(FOLDER) => {
+                    vectors.insert(entry.name.clone(), Vector::of(entry, &meaning, reader)?);
+                }
+                _ => {}
+            }
+        }
         let delays = subject::Source::of(&BY_CUSTOMER, &meaning, reader)?.map(|(source, _)| source);
-        let [nodes, customers] = [Scope::Nodes, Scope::Customers].map(|scope| {
-            let [down, up] = WAYS.map(|way| Vectors::of(scope, way, &meaning, reader));
-            Ok::<_, ReadError>([down?, up?])
-        });
-        let (nodes, customers) = (nodes?, customers?);
+        let of = |scope| WAYS.map(|way| Vectors::of(scope, way, &vectors));
+        let (nodes, customers) = (of("nodes"), of("customers"));
         let mut source =
-            Source { reader: reader.clone(), meaning, nodes, customers, causes: Vec::new(), delays };
+            Source { reader: reader.clone(), names, vectors, nodes, customers, causes: Vec::new(), delays };
         source.causes = source.texts(CAUSES)?;
         Ok(Some(source))
     }
@@ -96,7 +101,7 @@ impl Source {
 
     /// All of a name vector; nothing if it is not there.
     pub fn texts(&self, path: &str) -> Result<Vec<String>, ReadError> {
-        match entry(&self.meaning, path, Kind::Names).map(|it| self.reader.read(it)).transpose()? {
+        match self.names.get(path).map(|it| self.reader.read(it)).transpose()? {
             Some(Value::Names(names)) => Ok(names),
             _ => Ok(Vec::new()),
         }
@@ -105,7 +110,7 @@ impl Source {
     /// Some elements of a name vector, in ascending order; empty ones where it has none.
     pub fn some_texts(&self, path: &str, objects: &[usize]) -> Result<Vec<String>, ReadError> {
         let mut texts = Vec::with_capacity(objects.len());
-        let Some(entry) = entry(&self.meaning, path, Kind::Names) else {
+        let Some(entry) = self.names.get(path) else {
             return Ok(vec![String::new(); objects.len()]);
         };
         for run in runs(objects, PART) {
@@ -118,9 +123,9 @@ impl Source {
         Ok(texts)
     }
 
-    /// A vector by its path.
-    pub fn vector(&self, path: &str, kind: Kind) -> Result<Option<Vector>, ReadError> {
-        vector(path, kind, &self.meaning, &self.reader)
+    /// A vector of the shaper's by its path.
+    pub fn vector(&self, path: &str, kind: Kind) -> Option<&Vector> {
+        of_kind(&self.vectors, path, kind)
     }
 
     /// So many numbers of each of these objects, all workers' added up: zeros where there are none. Of pairs each object has
@@ -143,31 +148,27 @@ impl Source {
 
     /// How many elements a name vector has.
     pub fn count(&self, path: &str) -> Result<usize, ReadError> {
-        let extent = entry(&self.meaning, path, Kind::Names).map(|it| self.reader.extent(it)).transpose()?;
+        let extent = self.names.get(path).map(|it| self.reader.extent(it)).transpose()?;
         Ok(extent.map_or(0, |extent| extent.columns))
     }
 }
 
 impl Vectors {
-    fn of(scope: Scope, way: &str, meaning: &Meaning, reader: &Reader) -> Result<Vectors, ReadError> {
-        let scope = match scope {
-            Scope::Nodes => "nodes",
-            Scope::Customers => "customers",
-        };
+    fn of(scope: &str, way: &str, all: &HashMap<String, Vector>) -> Vectors {
         let find =
-            |figure: &str, kind| vector(&format!("/shaper/{scope}/{way}/{figure}"), kind, meaning, reader);
-        Ok(Vectors {
-            sent: find("sent", Kind::Combined)?,
-            backlog: find("backlog", Kind::Combined)?,
-            rate: find("rate", Kind::Simple)?,
-            min: find("min", Kind::Simple)?,
-            max: find("max", Kind::Simple)?,
-            dropped: find("dropped", Kind::Simple)?,
-            marked: find("marked", Kind::Simple)?,
-        })
+            |figure: &str, kind| of_kind(all, &format!("{FOLDER}{scope}/{way}/{figure}"), kind).cloned();
+        Vectors {
+            sent: find("sent", Kind::Combined),
+            backlog: find("backlog", Kind::Combined),
+            rate: find("rate", Kind::Simple),
+            min: find("min", Kind::Simple),
+            max: find("max", Kind::Simple),
+            dropped: find("dropped", Kind::Simple),
+            marked: find("marked", Kind::Simple),
+        }
     }
 }
 
-fn vector(path: &str, kind: Kind, meaning: &Meaning, reader: &Reader) -> Result<Option<Vector>, ReadError> {
-    entry(meaning, path, kind).map(|entry| Vector::of(entry, meaning, reader)).transpose()
+fn of_kind<'v>(all: &'v HashMap<String, Vector>, path: &str, kind: Kind) -> Option<&'v Vector> {
+    all.get(path).filter(|vector| vector.entry.kind == kind)
 }

@@ -53,10 +53,10 @@ impl Tree {
         let (names, mut kinds) = (source.texts(NODES)?, source.texts(KINDS)?);
         kinds.resize(names.len(), String::new());
         let parents = |path, count: usize| {
-            let vector = source.vector(path, Kind::Simple)?;
+            let vector = source.vector(path, Kind::Simple);
             let mut all = Vec::with_capacity(count);
             for first in (0..count).step_by(PART) {
-                let numbers = source.numbers(vector.as_ref(), &(first..count.min(first + PART)), 1)?;
+                let numbers = source.numbers(vector, &(first..count.min(first + PART)), 1)?;
                 all.extend(numbers.into_iter().map(|it| usize::try_from(it).ok()?.checked_sub(1)));
             }
             Ok::<_, ReadError>(all)

@@ -60,7 +60,7 @@ pub fn draw(
         if model.typing().is_some() {
             cursor = prompt(model, look, last, out);
         } else {
-            keys(look, last, out);
+            keys(model.folds(), look, last, out);
         }
     }
     if area.height >= LOW || area.height < LOWEST {
@@ -234,8 +234,8 @@ fn prompt(model: &Model, look: Look, area: Rect, out: &mut Buffer) -> Option<Pos
 }
 
 /// The most useful keys.
-fn keys(look: Look, area: Rect, out: &mut Buffer) {
-    let keys = [
+fn keys(folds: bool, look: Look, area: Rect, out: &mut Buffer) {
+    let mut keys = vec![
         ("q", "quit", 1),
         ("?", "help", 0),
         ("Tab", "view", 2),
@@ -248,6 +248,9 @@ fn keys(look: Look, area: Rect, out: &mut Buffer) {
         ("p", "pause", 9),
         ("+-", "interval", 10),
     ];
+    if folds {
+        keys.insert(2, ("Enter", "unfold", 2));
+    }
     let pieces = keys.into_iter().map(|(key, does, rank)| Piece {
         rank,
         spans: vec![Span::styled(key, look.strong()), Span::styled(format!(" {does}"), look.faint())],

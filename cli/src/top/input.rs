@@ -53,13 +53,16 @@ pub enum Action {
     EraseAll,
     /// The filter is complete.
     Accept,
+    /// Fold or unfold the line that is chosen.
+    Fold,
 }
 
 /// The keys, for the help.
-pub const KEYS: [(&str, &str); 17] = [
+pub const KEYS: [(&str, &str); 18] = [
     ("1 2 3 …", "views, by number"),
     ("Tab, Shift-Tab", "next view, the one before; also → and ←"),
     ("↑ ↓ PgUp PgDn", "move; also k, j; Home, End or g, G: first, last row"),
+    ("Enter", "in Tree: unfold the customers of a node, fold it, open it again"),
     ("s or >, <", "sort by the next column, by the one before"),
     ("r", "reverse the order"),
     ("/", "show only names that match (regular expression, either case)"),
@@ -117,6 +120,7 @@ pub fn action(key: KeyEvent, typing: bool) -> Option<Action> {
         KeyCode::Home => Action::Home,
         KeyCode::End => Action::End,
         KeyCode::F(1) => Action::Help,
+        KeyCode::Enter => Action::Fold,
         KeyCode::Char(digit @ '1'..='9') => Action::Tab(digit as usize - '1' as usize),
         KeyCode::Char(character) => match character {
             'q' => Action::Quit,

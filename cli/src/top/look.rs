@@ -3,6 +3,8 @@
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::bar;
 
+use super::table::Fold;
+
 /// How things look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -12,6 +14,13 @@ pub struct Look {
     /// Characters beyond ASCII.
     unicode: bool,
 }
+
+/// So many eighths of a cell, from the left.
+const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+
+/// Parts of a capacity from which on it is nearly used up, and used up: queues grow long before the last per cent.
+const BUSY: f64 = 0.8;
+const FULL: f64 = 0.95;
 
 /// Curves in ASCII.
 const ASCII: bar::Set<'_> = bar::Set {
@@ -82,6 +91,35 @@ impl Look {
         if self.unicode { bar::NINE_LEVELS } else { ASCII }
     }
 
+    /// A bar of so many cells, of which a part is full.
+    pub fn bar(self, part: f64, cells: usize) -> String {
+        let eighths = (part.clamp(0.0, 1.0) * 8.0 * cells as f64).round() as usize;
+        let (full, rest) = if self.unicode { (eighths / 8, eighths % 8) } else { ((eighths + 4) / 8, 0) };
+        let mut bar = (if self.unicode { "█" } else { "#" }).repeat(full);
+        bar.push_str(EIGHTHS[rest]);
+        bar
+    }
+
+    /// How full is well, to be looked at, or to be mended.
+    pub fn load(self, part: f64) -> Style {
+        match part {
+            part if part >= FULL => self.bad(),
+            part if part >= BUSY => self.warning(),
+            _ => self.good(),
+        }
+    }
+
+    /// The sign of what is below a line of a tree.
+    pub fn fold(self, fold: Fold) -> &'static str {
+        match (fold, self.unicode) {
+            (Fold::Nothing, _) => " ",
+            (Fold::Folded, true) => "▸",
+            (Fold::Open, true) => "▾",
+            (Fold::Folded, false) => "+",
+            (Fold::Open, false) => "-",
+        }
+    }
+
     /// Stands for what there was no room for.
     pub fn ellipsis(self) -> &'static str {
         if self.unicode { "…" } else { "~" }
@@ -108,6 +146,16 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_their_part() {
+        let unicode = look(&[("TERM", "xterm")]);
+        let bars = [0.0, 0.01, 0.25, 0.33, 1.0, 7.0].map(|part| unicode.bar(part, 10));
+        assert_eq!(bars, ["", "▏", "██▌", "███▎", "██████████", "██████████"]);
+        let ascii = look(&[("TERM", "xterm"), ("LC_ALL", "C")]);
+        assert_eq!([0.04, 0.05, 0.5, 2.0].map(|part| ascii.bar(part, 10)), ["", "#", "#####", "##########"]);
+        assert_eq!(ascii.bar(f64::NAN, 10), "");
+    }
 
     fn look(set: &[(&str, &str)]) -> Look {
         Look::of(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))

@@ -17,6 +17,8 @@ mod table;
 mod tabs;
 mod terminal;
 #[cfg(test)]
+mod tree_screens;
+#[cfg(test)]
 mod trial;
 
 use std::io::ErrorKind;
@@ -149,7 +151,7 @@ impl Live {
                 if reading.change.is_none() {
                     pause = pause.min(SOON);
                 }
-                self.model.update(reading, self.subscription.reader());
+                self.model.update(reading, self.subscription.reader(), now);
             }
             Update::Absent(absence) => self.model.wait(reason(&absence)),
         }

@@ -1,9 +1,11 @@
 //! What is to be seen, without a terminal: the last reading, and what the user did to it.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use weir_stats::{Liveness, Reader};
+
+use crate::shaper::tree::Item;
 
 use super::input::Action;
 use super::reading::{Count, Reading, Who};
@@ -61,6 +63,9 @@ struct View {
     sort: Option<String>,
     reversed: bool,
     offset: usize,
+    /// The row that is chosen, where rows can be, and what it is about: that moves with the order of the rows.
+    chosen: usize,
+    item: Option<Item>,
 }
 
 /// What the loop is to do after a key.
@@ -127,9 +132,9 @@ impl Model {
         }
     }
 
-    /// Values were read, and there may be more in this segment.
-    pub fn update(&mut self, update: weir_stats::Reading, more: Option<&Reader>) {
-        let weir_stats::Reading { now, change, writer, .. } = update;
+    /// Values were read now, and there may be more in this segment.
+    pub fn update(&mut self, update: weir_stats::Reading, more: Option<&Reader>, now: Instant) {
+        let weir_stats::Reading { now: snapshot, change, writer, .. } = update;
         self.news = self.news.saturating_sub(1);
         if change.is_none() && self.reading.is_some() {
             self.news = NEWS;
@@ -138,7 +143,7 @@ impl Model {
                 view.tab = tab;
             }
         }
-        let reading = Reading::new(now, change, self.reading.as_ref());
+        let reading = Reading::new(snapshot, change, self.reading.as_ref());
         for view in &mut self.views {
             view.is_there = view.tab.is_there(&reading);
             view.tab.remember(&reading);
@@ -147,7 +152,7 @@ impl Model {
             self.at = self.views.iter().position(|view| view.is_there).unwrap_or(0);
         }
         if let Some(reader) = more {
-            self.view_mut().tab.read(reader);
+            self.view_mut().tab.read(reader, now);
         }
         self.reading = Some(reading);
         self.writer = Some(writer);
@@ -204,6 +209,7 @@ impl Model {
                     INTERVALS.map(Duration::from_millis).into_iter().rev().find(|it| *it < self.interval);
                 self.interval = shorter.unwrap_or(self.interval);
             }
+            Action::Fold => return self.fold(),
             Action::Totals => self.shown.totals = !self.shown.totals,
             Action::Zeros => self.zeros_hidden = !self.zeros_hidden,
             Action::Threads => self.shown.threads = !self.shown.threads,
@@ -235,9 +241,30 @@ impl Model {
         self.filter = Filter::new(text);
     }
 
+    fn fold(&mut self) -> Wish {
+        if self.view().item.is_none() {
+            // Keys may come faster than they are drawn.
+            let (table, page) = (self.table(), self.page);
+            self.choose(&table, page);
+        }
+        let view = self.view_mut();
+        let Some(item) = view.item else { return Wish::Draw };
+        view.tab.fold(item);
+        // Who is to be seen now was not read yet.
+        Wish::Read
+    }
+
     fn scroll(&mut self, action: Action) {
         let page = self.page.max(1);
-        let offset = self.help.as_mut().unwrap_or(&mut self.views[self.at].offset);
+        let view = &mut self.views[self.at];
+        let offset = match &mut self.help {
+            Some(offset) => offset,
+            None if view.tab.folds() => {
+                view.item = None;
+                &mut view.chosen
+            }
+            None => &mut view.offset,
+        };
         *offset = match action {
             Action::Scroll(by) => offset.saturating_add_signed(by),
             Action::Page(by) => {
@@ -281,6 +308,28 @@ impl Model {
         let offset = self.help.as_mut().unwrap_or(&mut self.views[self.at].offset);
         *offset = (*offset).min(rows.saturating_sub(page));
         *offset
+    }
+
+    /// The row of the table that is chosen, if rows can be, and how many rows above it are above the screen.
+    pub fn choose(&mut self, table: &Table, page: usize) -> (Option<usize>, usize) {
+        let rows = table.rows.len();
+        let view = &mut self.views[self.at];
+        let item = |row: usize| table.rows.get(row)?.first()?.item();
+        let mut chosen = None;
+        if view.tab.folds() && rows > 0 {
+            let is_same = |row: &usize| view.item.is_some() && item(*row) == view.item;
+            let row = (0..rows).find(is_same).unwrap_or(view.chosen.min(rows - 1));
+            (view.chosen, view.item) = (row, item(row));
+            // As far as is needed to see it.
+            view.offset = view.offset.clamp((row + 1).saturating_sub(page), row);
+            chosen = Some(row);
+        }
+        (chosen, self.window(rows, page))
+    }
+
+    /// Whether lines of the view can be folded.
+    pub fn folds(&self) -> bool {
+        self.view().tab.folds()
     }
 
     /// The header's numbers at this time.
@@ -380,7 +429,7 @@ impl Model {
 
 impl View {
     fn new(tab: Box<dyn Tab>) -> View {
-        View { tab, is_there: false, sort: None, reversed: false, offset: 0 }
+        View { tab, is_there: false, sort: None, reversed: false, offset: 0, chosen: 0, item: None }
     }
 }
 

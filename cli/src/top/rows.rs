@@ -18,16 +18,22 @@ const GAP: u16 = 1;
 const CURVE: u16 = 6;
 const LONGEST_CURVE: u16 = 60;
 
+/// What `100%` takes, and the longest bar with it: a cell for each tenth.
+const PERCENT: u16 = 4;
+const LONGEST_BAR: u16 = 10 + 1 + PERCENT;
+
 /// The narrowest that a name is cut to before other columns leave for it, and the widest that it is without being asked
 /// for: longer ones would push the numbers out of sight.
 const NAME: u16 = 8;
+/// The same of a name in a tree, which is indented.
+const BRANCH: u16 = 20;
 const LONGEST_NAME: u16 = 40;
 
 /// Draws the model's table, and says which of its rows are seen.
 pub fn draw(model: &mut Model, look: Look, area: Rect, out: &mut Buffer) -> String {
     let table = model.table();
     let (rows, page) = (table.rows.len(), area.height.saturating_sub(1));
-    let first = model.window(rows, page.into());
+    let (chosen, first) = model.choose(&table, page.into());
     // Titles alone say nothing.
     if area.is_empty() || page == 0 {
         return String::new();
@@ -53,13 +59,19 @@ pub fn draw(model: &mut Model, look: Look, area: Rect, out: &mut Buffer) -> Stri
         }
         x = x.saturating_add(width + GAP);
     }
-    for (row, line) in table.rows.iter().skip(first).zip(lines) {
+    for ((at, row), line) in table.rows.iter().enumerate().skip(first).zip(lines) {
         let mut x = area.x;
         for ((column, cell), &width) in
             table.columns.iter().zip(row).zip(&widths).filter(|(_, width)| **width > 0)
         {
             draw_cell(column, cell, old, look, Rect { x, width, ..line }, out);
             x = x.saturating_add(width + GAP);
+        }
+        if chosen == Some(at) {
+            out.set_style(
+                Rect { width: x.saturating_sub(line.x + GAP).min(line.width), ..line },
+                look.chosen(),
+            );
         }
     }
     match (rows, usize::from(page)) {
@@ -73,7 +85,7 @@ pub fn draw(model: &mut Model, look: Look, area: Rect, out: &mut Buffer) -> Stri
 
 fn title(column: &Column, place: Rect, look: Look, out: &mut Buffer) {
     let wide = Span::raw(&*column.title).width() as u16;
-    let indent = if column.form == Form::Text || column.form == Form::Curve {
+    let indent = if matches!(column.form, Form::Text | Form::Curve | Form::Bar) {
         0
     } else {
         place.width.saturating_sub(wide)
@@ -97,6 +109,11 @@ fn draw_cell(column: &Column, cell: &Cell, old: bool, look: Look, place: Rect, o
             .render(place, out);
         return;
     }
+    if let Cell::Bar(Some(part)) = cell {
+        let cells = usize::from(place.width.saturating_sub(PERCENT + 1));
+        let style = if old { look.faint() } else { look.load(*part) };
+        text(&look.bar(*part, cells), place, style, look, out);
+    }
     let zero = cell.is_zero();
     let style = match (column.form, zero) {
         _ if old => look.faint(),
@@ -109,6 +126,10 @@ fn draw_cell(column: &Column, cell: &Cell, old: bool, look: Look, place: Rect, o
     let indent = if column.form == Form::Text { 0 } else { place.width.saturating_sub(wide) };
     let place = Rect { x: place.x + indent, width: place.width - indent, ..place };
     text(&content, place, style, look, out);
+    if let Some((fold, indent)) = cell.fold() {
+        let indent = (indent as u16).min(place.width.saturating_sub(1));
+        text(look.fold(fold), Rect { x: place.x + indent, width: 1, ..place }, look.strong(), look, out);
+    }
 }
 
 /// Writes text into a line, cut if need be, and says where it ended.
@@ -145,7 +166,7 @@ fn widths(table: &Table, room: u16) -> Vec<u16> {
         needs.iter().zip(&here).map(|((least, _), here)| if *here { *least } else { 0 }).collect();
     let mut left = u32::from(room).saturating_sub(sum(&here, |(least, _)| *least));
     // Names first, then curves.
-    for form in [Form::Text, Form::Curve] {
+    for form in [Form::Text, Form::Bar, Form::Curve] {
         for (at, _) in table.columns.iter().enumerate().filter(|(at, it)| here[*at] && it.form == form) {
             let more = left.min((needs[at].1 - needs[at].0).into()) as u16;
             widths[at] += more;
@@ -166,9 +187,11 @@ fn need(table: &Table, at: usize, column: &Column) -> (u16, u16) {
                 table.rows.iter().filter_map(|row| row.get(at)).map(|cell| Span::raw(cell.text()).width());
             // With a place for the arrow.
             let best = (widest.max().unwrap_or(0) as u16).max(title + 1).min(LONGEST_NAME);
-            (best.min(NAME), best)
+            let is_tree = table.rows.first().and_then(|row| row.get(at)?.item()).is_some();
+            (best.min(if is_tree { BRANCH } else { NAME }), best)
         }
         Form::Number | Form::Loss => (title.max(numbers::WIDTH), title.max(numbers::WIDTH)),
         Form::Curve => (CURVE.max(title), LONGEST_CURVE),
+        Form::Bar => (PERCENT.max(title), LONGEST_BAR),
     }
 }

@@ -489,6 +489,7 @@ weirstat top
 1 2 3 …         views, by number
 Tab, Shift-Tab  next view, the one before; also → and ←
 ↑ ↓ PgUp PgDn   move; also k, j; Home, End or g, G: first, last row
+Enter           in Tree: unfold the customers of a node, fold it, open it again
 s or >, <       sort by the next column, by the one before
 r               reverse the order
 /               show only names that match (regular expression, either case)
@@ -503,7 +504,8 @@ Ctrl-Z          stop; fg goes on
 Esc             close the help, remove the filter, or quit
 q or Ctrl-C     quit
                 pps, bps: packets, bits a second; k, M, G: powers of 1000
-[3 empty lines]
+
+
 q quit  ? help  Tab view  / filter  s sort  r reverse  t totals  w threads
 ",
     );

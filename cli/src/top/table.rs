@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 
 use regex::{Regex, RegexBuilder};
 
-use crate::numbers;
+use crate::numbers::{self, percent};
 use crate::rtt::durations::microseconds;
+use crate::shaper::tree::Item;
 
 /// A column.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub enum Form {
     Loss,
     /// A curve of the last minutes, that takes what room is left.
     Curve,
+    /// A part of a whole: a bar, if there is room, and per cent.
+    Bar,
 }
 
 /// A cell.
@@ -52,7 +55,35 @@ pub enum Cell {
     },
     /// Rates, the oldest first.
     Curve(Vec<f64>),
+    /// A part of a whole, 0 to 1 and perhaps a little more.
+    Bar(Option<f64>),
+    /// A line of a tree.
+    Branch {
+        /// What it is about.
+        item: Item,
+        /// How deep it is.
+        depth: usize,
+        /// Whether there is something below it.
+        fold: Fold,
+        /// Its name.
+        name: String,
+    },
 }
+
+/// What can be done with what is below a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// There is nothing.
+    Nothing,
+    /// It is hidden.
+    Folded,
+    /// It is to be seen, or some of it.
+    Open,
+}
+
+/// A level's indentation. Beyond so many levels there is no more of it: names would not be seen.
+const INDENT: usize = 2;
+const DEEPEST: usize = 12;
 
 /// Rows and columns. Every row has a cell for every column.
 #[derive(Clone, Debug, Default)]
@@ -90,14 +121,32 @@ impl Cell {
                 format!("{}{}", if *is_beyond { ">" } else { "" }, microseconds(*time)).into()
             }
             Cell::Curve(_) => Cow::Borrowed(""),
+            Cell::Bar(part) => percent(*part).into(),
+            Cell::Branch { depth, name, .. } => {
+                // The fold's sign stands in the place of the first of the two spaces before the name.
+                format!("{}  {name}", " ".repeat(INDENT * (*depth).min(DEEPEST))).into()
+            }
         }
+    }
+
+    /// What a line of a tree is about.
+    pub fn item(&self) -> Option<Item> {
+        if let Cell::Branch { item, .. } = self { Some(*item) } else { None }
+    }
+
+    /// Whether there is something below a line of a tree, and where its sign stands.
+    pub fn fold(&self) -> Option<(Fold, usize)> {
+        let Cell::Branch { fold, depth, .. } = self else { return None };
+        Some((*fold, INDENT * (*depth).min(DEEPEST)))
     }
 
     /// Whether it says that nothing happened; `None` for what is no number.
     pub fn is_zero(&self) -> Option<bool> {
         match self {
-            Cell::Text(_) | Cell::Curve(_) => None,
-            Cell::Quantity(number) | Cell::Share(number) => Some(number.unwrap_or(0.0) == 0.0),
+            Cell::Text(_) | Cell::Curve(_) | Cell::Branch { .. } => None,
+            Cell::Quantity(number) | Cell::Share(number) | Cell::Bar(number) => {
+                Some(number.unwrap_or(0.0) == 0.0)
+            }
             Cell::Count(number) => Some(*number == 0),
             Cell::Time { microseconds, .. } => Some(microseconds.is_none()),
         }
@@ -108,7 +157,11 @@ impl Cell {
         match (self, other) {
             (Cell::Text(a), Cell::Text(b)) => a.cmp(b),
             (Cell::Count(a), Cell::Count(b)) => b.cmp(a),
-            (Cell::Quantity(a) | Cell::Share(a), Cell::Quantity(b) | Cell::Share(b)) => {
+            (Cell::Branch { name: a, .. }, Cell::Branch { name: b, .. }) => a.cmp(b),
+            (
+                Cell::Quantity(a) | Cell::Share(a) | Cell::Bar(a),
+                Cell::Quantity(b) | Cell::Share(b) | Cell::Bar(b),
+            ) => {
                 // Every known number is larger than -1.
                 b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0))
             }
@@ -126,7 +179,7 @@ impl Table {
         self.columns.iter().filter(|column| column.form != Form::Curve).map(|column| &*column.title)
     }
 
-    /// Sorts by a column, if it has it. Rows that are equal there keep the tab's own order.
+    /// Sorts by a column, if it has it; then a tree is none any more. Rows that are equal there keep the tab's own order.
     pub fn sort(&mut self, title: Option<&str>, reversed: bool) {
         let column = self.columns.iter().position(|column| title == Some(&column.title));
         if let Some(column) = column {
@@ -134,6 +187,11 @@ impl Table {
                 let order = a[column].order(&b[column]);
                 if reversed { order.reverse() } else { order }
             });
+            for cell in self.rows.iter_mut().filter_map(|row| row.first_mut()) {
+                if let Cell::Branch { depth, .. } = cell {
+                    *depth = 0;
+                }
+            }
         } else if reversed {
             self.rows.reverse();
         }
@@ -155,7 +213,11 @@ impl Table {
 }
 
 fn name(cell: &Cell) -> Option<&str> {
-    if let Cell::Text(text) = cell { Some(text) } else { None }
+    match cell {
+        Cell::Text(text) => Some(text),
+        Cell::Branch { name, .. } => Some(name),
+        _ => None,
+    }
 }
 
 impl Filter {

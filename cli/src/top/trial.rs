@@ -1,7 +1,7 @@
 //! What the tests look at: a segment with something of everything, and a model that reads it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -24,6 +24,7 @@ pub struct Trial {
     segment: Segment,
     counters: Option<Counters>,
     last: Option<Snapshot>,
+    now: Instant,
 }
 
 /// The first worker's rows.
@@ -99,7 +100,13 @@ impl Trial {
             segment: Segment::in_heap(options).unwrap(),
             counters: None,
             last: None,
+            now: Instant::now(),
         }
+    }
+
+    /// Somebody who looks at this segment.
+    pub fn of(segment: Segment) -> Trial {
+        Trial { segment, ..Trial::empty() }
     }
 
     /// The segment, to be made worse.
@@ -161,7 +168,8 @@ impl Trial {
         });
         self.last = Some(now.clone());
         let reading = Reading { now: Arc::new(now), change, catalogue, writer };
-        self.model.update(reading, Some(&reader));
+        self.now += Duration::from_secs_f64(seconds);
+        self.model.update(reading, Some(&reader), self.now);
     }
 
     /// Another weir takes the place of this one.

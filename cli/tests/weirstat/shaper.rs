@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use weir_stats::Server;
 
 use crate::lab::{Weir, command, folder, refused, shown};
+use crate::live::Live;
 use crate::shaped::Shaped;
 
 /// A network of two sites; an access point below the first one, with two customers, and one customer at the other one.
@@ -326,4 +327,26 @@ fn who_is_not_found_is_told_whom_there_is() {
             socket.display()
         )
     );
+}
+
+#[test]
+fn top_has_the_tree() {
+    let (_folder, socket) = folder();
+    let (mut weir, _server) = busy(&socket);
+    let mut live = Live::start_with(&["top", "--interval", "0.1"], &socket);
+    live.resize(160, 24);
+    live.wait_for("2 Tree");
+    live.press("2");
+    live.wait_for("    ▸ AP 7");
+    live.press("jj\r");
+    live.wait_for("4711 Alice Smith");
+    for times in 2.. {
+        weir.segment.beat();
+        pass(&mut weir, times);
+        if live.text().lines().any(|line| line.contains("AP 7") && line.contains('█')) {
+            break;
+        }
+        assert!(times < 1_000, "no bar in:\n{}", live.text());
+        sleep(Duration::from_millis(20));
+    }
 }

@@ -52,14 +52,13 @@ impl Customer {
         let own = [number];
         let text = |path| Ok::<_, ReadError>(source.some_texts(path, &own)?.pop().unwrap_or_default());
         let kinds = source.texts(QUEUES)?;
-        let reading = Reading::of(&source, tree, &[], own.to_vec())?;
+        let reading = Reading::of(&source, tree, &[], own.to_vec(), Instant::now())?;
         let delays = Delays::of(&source, tree, &own, &own)?;
         let [down, up] = reading.flows(Item::Customer(number)).copied().unwrap_or_default();
         let queue = |way: usize, flow: Flow| {
             let range = number..number.saturating_add(1);
-            let vector = source.vector(&format!("/shaper/customers/{}/queue", WAYS[way]), Kind::Simple)?;
-            let kind =
-                source.numbers(vector.as_ref(), &range, 1)?.pop().and_then(|it| kinds.get(it as usize));
+            let vector = source.vector(&format!("/shaper/customers/{}/queue", WAYS[way]), Kind::Simple);
+            let kind = source.numbers(vector, &range, 1)?.pop().and_then(|it| kinds.get(it as usize));
             let kind = kind.cloned().unwrap_or_default();
             let dropped = source.customers[way].dropped.as_ref();
             let dropped = source.numbers(dropped, &range, source.causes.len())?;

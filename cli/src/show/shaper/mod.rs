@@ -8,7 +8,7 @@ mod view;
 use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
@@ -167,7 +167,7 @@ impl Shaper {
                     Some(node) => tree.members(node).to_vec(),
                     None => Vec::new(),
                 };
-                let reading = Reading::of(&source, &tree, &counted, kept)?;
+                let reading = Reading::of(&source, &tree, &counted, kept, Instant::now())?;
                 let delays = Delays::of(&source, &tree, &counted, &reading.kept)?;
                 Ok(Moment { source, tree, reading, delays })
             })

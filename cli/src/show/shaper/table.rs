@@ -24,7 +24,7 @@ const RATES: [Column; 12] = [
     Column { title: "sent", width: 5, rank: 0, text: |_, it, _| rate(it, |rates| rates.bits) },
     RATE,
     MAX,
-    Column { title: "use", width: 4, rank: 0, text: |_, it, _| percent(it.utilisation()) },
+    Column { title: "use", width: 4, rank: 0, text: |_, it, _| numbers::percent(it.utilisation()) },
     PLANS,
     BACKLOG,
     Column { title: "drop/s", width: 6, rank: 2, text: |_, it, _| rate(it, |rates| rates.drops) },
@@ -95,15 +95,6 @@ fn rate(measured: &Measured, of: fn(&crate::shaper::reading::Rates) -> f64) -> S
     measured.rates.as_ref().map_or(numbers::NOTHING.to_owned(), |rates| numbers::quantity(of(rates)))
 }
 
-/// A part of a whole in four characters.
-fn percent(part: Option<f64>) -> String {
-    match part.map(|part| part * 100.0) {
-        Some(percent) if percent > 0.0 && percent < 9.95 => format!("{percent:.1}%"),
-        Some(percent) => format!("{:.0}%", percent.min(999.0)),
-        None => numbers::NOTHING.to_owned(),
-    }
-}
-
 fn delay(measured: &Measured, at: usize, view: &View) -> String {
     let figures = measured.delay.as_ref().zip(view.delays.as_ref());
     figures.map_or(durations::NOTHING.to_owned(), |(figures, source)| quantile(figures, at, source))
@@ -152,7 +143,7 @@ pub fn write(view: &View, terminal: Option<usize>, out: &mut impl Write) -> io::
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use weir_stats::Reader;
 
@@ -168,7 +159,7 @@ mod tests {
         let source = Source::of(&Reader::of(&shaped.segment).unwrap()).unwrap().unwrap();
         let tree = Tree::of(&source).unwrap();
         let counted = tree.customers(None);
-        let reading = Reading::of(&source, &tree, &counted, kept).unwrap();
+        let reading = Reading::of(&source, &tree, &counted, kept, Instant::now()).unwrap();
         let delays = Delays::of(&source, &tree, &counted, &reading.kept).unwrap();
         Moment { source, tree, reading, delays }
     }
@@ -262,11 +253,5 @@ net                up       0     0    -
   new              up       0     0    -
 "
         );
-    }
-
-    #[test]
-    fn parts_of_a_whole_are_short() {
-        let parts = [None, Some(0.0), Some(0.001), Some(0.0994), Some(0.0996), Some(1.004), Some(123.0)];
-        assert_eq!(parts.map(percent), ["-", "0%", "0.1%", "9.9%", "10%", "100%", "999%"]);
     }
 }

@@ -114,7 +114,7 @@ impl Tins {
             let path = format!("/shaper/customers/{}/tins/{name}", WAYS[way]);
             let (kind, width) =
                 if pair.is_some() { (Kind::Combined, 2 * width) } else { (Kind::Simple, width) };
-            let cells = source.numbers(source.vector(&path, kind)?.as_ref(), &range, width)?;
+            let cells = source.numbers(source.vector(&path, kind), &range, width)?;
             let (first, step) = pair.map_or((0, 1), |which| (which, 2));
             Ok::<Vec<u64>, ReadError>(cells.into_iter().skip(first).step_by(step).collect())
         };
@@ -219,5 +219,37 @@ impl Serialize for Tins {
             }
         }
         serializer.collect_seq((0..self.names.len()).map(|at| Tin(self, at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_gets_several_tables() {
+        let names = ["one", "two", "three", "a tin with a name"].map(str::to_owned).to_vec();
+        let tins = Tins { values: (0..FIGURES.len() as u64).map(|at| vec![at; 4]).collect(), names };
+        let table = |terminal| {
+            let mut out = Vec::new();
+            tins.write(terminal, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let wide = table(None);
+        assert!(wide.starts_with("                          one                two"), "{wide}");
+        for columns in [10, 50, 80] {
+            let narrow = table(Some(columns));
+            assert_eq!(narrow.lines().count() % wide.lines().count(), 0);
+            assert!(narrow.lines().all(|line| line.len() <= columns.max(TITLE + 19)), "{narrow}");
+            let titles: Vec<&str> = narrow
+                .lines()
+                .filter(|line| line.starts_with("     "))
+                .flat_map(|line| line.split("  "))
+                .collect();
+            assert!(
+                tins.names.iter().all(|name| titles.iter().any(|title| title.trim() == name)),
+                "{titles:?}"
+            );
+        }
     }
 }

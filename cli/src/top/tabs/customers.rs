@@ -10,6 +10,7 @@ use crate::rtt::figures::{Chosen, Figures, Row};
 use crate::rtt::lookup::Lookup;
 use crate::rtt::pass::{PART, Pass, Past, sums};
 use crate::rtt::subject::{BY_CUSTOMER, BY_PORT, Source};
+use crate::shaper::source::Source as Shaper;
 
 use super::super::reading::Reading;
 use super::super::table::{Cell, Column, Form, Table};
@@ -36,6 +37,8 @@ pub struct Customers {
 /// A segment's customers; its ports, if it has no customers.
 struct Found {
     source: Source,
+    /// Where their plans are, if they are shaped.
+    plans: Option<Shaper>,
     names: Lookup,
     /// Bytes by direction and customer at the reading before; none before the first.
     bytes: Vec<Vec<u64>>,
@@ -55,6 +58,8 @@ struct Line {
     news: Option<(Row, f64)>,
     /// Bytes a second, by direction.
     rates: Vec<Option<f64>>,
+    /// Bits a second that can be had now, and at most, by direction; none if they are not shaped.
+    plans: Vec<u64>,
 }
 
 impl Customers {
@@ -74,7 +79,8 @@ impl Found {
             meaning.listing.iter().find(|it| it.name == source.subject.names && it.kind == Kind::Names);
         let names = Lookup::new(reader.clone(), names.cloned());
         let (bytes, at, busiest) = (Vec::new(), None, Vec::new());
-        Ok(Some(Found { source, names, bytes, at, busiest, past: Past::default() }))
+        let plans = if source.subject.label == BY_CUSTOMER.label { Shaper::of(reader)? } else { None };
+        Ok(Some(Found { source, plans, names, bytes, at, busiest, past: Past::default() }))
     }
 
     /// Whether it is still what the segment has. Customers who are new are found at the first reading that knows of them.
@@ -84,8 +90,8 @@ impl Found {
         })
     }
 
-    fn read(&mut self, reader: &Reader) -> Result<Vec<Line>, ReadError> {
-        let (now, source) = (Instant::now(), &self.source);
+    fn read(&mut self, reader: &Reader, now: Instant) -> Result<Vec<Line>, ReadError> {
+        let source = &self.source;
         let traffic = source.places.iter().flatten().filter_map(|place| place.traffic.as_ref());
         let mut bytes = Vec::new();
         for vector in traffic {
@@ -132,8 +138,9 @@ impl Found {
                 |direction| Some(change(direction, all.object)? as f64 / seconds.filter(|it| *it > 0.0)?);
             let rates = directions.clone().map(rate).collect();
             let news = seconds.filter(|_| was_busy).map(|seconds| (news, seconds));
+            let plans = self.plans.as_ref().map_or(Ok(Vec::new()), |plans| plan(plans, all.object))?;
             if let Some(name) = self.names.name(all.object) {
-                lines.push(Line { name: name.to_owned(), all, news, rates });
+                lines.push(Line { name: name.to_owned(), all, news, rates, plans });
             }
         }
         for object in self.busiest.iter().filter(|object| busiest.binary_search(object).is_err()) {
@@ -142,6 +149,14 @@ impl Found {
         self.busiest = busiest;
         Ok(lines)
     }
+}
+
+/// A customer's rate and the most of it, down and up.
+fn plan(source: &Shaper, customer: usize) -> Result<Vec<u64>, ReadError> {
+    let vectors = source.customers.iter().flat_map(|way| [&way.rate, &way.max]);
+    let own = customer..customer.saturating_add(1);
+    let numbers = vectors.map(|vector| source.numbers(vector.as_ref(), &own, 1)?.pop().map_or(Ok(0), Ok));
+    numbers.collect()
 }
 
 impl Line {
@@ -194,13 +209,13 @@ impl Tab for Customers {
         reading.has(BINS)
     }
 
-    fn read(&mut self, reader: &Reader) {
+    fn read(&mut self, reader: &Reader, now: Instant) {
         let current = self.found.take().filter(|found| found.is_current(reader));
         // What cannot be read now may be at rest at the next reading; the numbers of before are better than none.
         let Ok(Some(mut found)) = current.map_or_else(|| Found::of(reader), |found| Ok(Some(found))) else {
             return;
         };
-        if let Ok(lines) = found.read(reader) {
+        if let Ok(lines) = found.read(reader, now) {
             self.lines = lines;
             self.found = Some(found);
         }
@@ -234,6 +249,10 @@ impl Tab for Customers {
                 number("wait down", 6),
                 number("wait up", 9),
             ]);
+            if found.plans.is_some() {
+                columns.extend([number("down rate", 10), number("down max", 10)]);
+                columns.extend([number("up rate", 11), number("up max", 11)]);
+            }
         }
         let mut lines: Vec<&Line> = self.lines.iter().collect();
         let worst = |line: &Line| {
@@ -255,6 +274,7 @@ impl Tab for Customers {
                     time(2, P99),
                     time(3, P99),
                 ]);
+                cells.extend(line.plans.iter().map(|rate| Cell::Quantity(Some(*rate as f64))));
             }
             cells
         });
@@ -270,6 +290,7 @@ mod tests {
 
     use super::*;
     use crate::rtt::trial::Trial;
+    use crate::shaped::Shaped;
 
     /// The table's lines, its cells separated by spaces.
     fn lines(tab: &Customers, shown: Shown) -> Vec<String> {
@@ -292,7 +313,7 @@ mod tests {
         trial.sample(0, 3, 60_000_000, 1);
         let mut tab = Customers::new();
         assert_eq!(lines(&tab, Shown::default()), ["customer"]);
-        tab.read(&reader);
+        tab.read(&reader, Instant::now());
         let title = "customer lan p50 lan p99 wan p50 wan p99 down bps up bps resent/s wait down wait up";
         let nothing = |name| format!("{name} - - - - - - - - -");
         assert_eq!(
@@ -314,7 +335,7 @@ mod tests {
         trial.sample(1, 0, 100, 10);
         trial.sample(0, 1, 30_000, 10);
         trial.pass(1, 1, [1, 1000, 1, 0]);
-        tab.read(&reader);
+        tab.read(&reader, Instant::now());
         let lines = lines(&tab, Shown::default());
         assert!(lines[1].starts_with("zoo 30.0ms 30.7ms - - 0 "), "{lines:?}");
         assert!(lines[2].starts_with("acme 9.00ms 9.21ms 100us 103us 0 0 0 "), "{lines:?}");
@@ -334,11 +355,11 @@ mod tests {
             names.sort();
             names
         };
-        tab.read(&reader);
+        tab.read(&reader, Instant::now());
         assert_eq!(shown(&tab), names[200..]);
         (0..50).for_each(|object| trial.pass(1, object, [1, 100, 0, 0]));
         (0..300).for_each(|object| trial.sample(0, object, 1_000, 1));
-        tab.read(&reader);
+        tab.read(&reader, Instant::now());
         assert_eq!(shown(&tab)[..50], names[..50], "who is busy now comes before who was");
         let news = |tab: &Customers, name: &str| {
             let line = tab.lines.iter().find(|line| line.name == name).unwrap();
@@ -347,8 +368,21 @@ mod tests {
         assert_eq!((news(&tab, "c007"), news(&tab, "c299")), (None, Some(1)), "its past was not read");
         (0..300).for_each(|object| trial.sample(0, object, 1_000, 1));
         (0..50).for_each(|object| trial.pass(1, object, [1, 100, 0, 0]));
-        tab.read(&reader);
+        tab.read(&reader, Instant::now());
         assert_eq!(news(&tab, "c007"), Some(1));
+    }
+
+    #[test]
+    fn who_is_shaped_has_a_plan() {
+        let nodes = [("net", "", None)];
+        let mut shaped = Shaped::new(false, &nodes, &[("idle", "", "", Some(0)), ("busy", "", "", Some(0))]);
+        shaped.rates("/shaper/customers/down", 1, [0, 100_000_000, 90_000_000]);
+        shaped.rates("/shaper/customers/up", 1, [0, 20_000_000, 20_000_000]);
+        let mut tab = Customers::new();
+        tab.read(&Reader::of(&shaped.segment).unwrap(), Instant::now());
+        let lines = lines(&tab, Shown { totals: true, ..Shown::default() });
+        assert!(lines[0].ends_with(" wait down wait up down rate down max up rate up max"), "{lines:?}");
+        assert!(lines[2].starts_with("busy ") && lines[2].ends_with(" 90.0M 100M 20.0M 20.0M"), "{lines:?}");
     }
 
     #[test]
@@ -357,7 +391,7 @@ mod tests {
         let reader = Reader::of(&trial.segment).unwrap();
         trial.sample(4, 2, 1_500, 10);
         let mut tab = Customers::new();
-        tab.read(&reader);
+        tab.read(&reader, Instant::now());
         let totals = Shown { totals: true, ..Shown::default() };
         assert_eq!(
             lines(&tab, totals),

@@ -4,9 +4,14 @@ mod customers;
 mod drops;
 mod nodes;
 pub mod ports;
+mod tree;
 mod workers;
 
+use std::time::Instant;
+
 use weir_stats::Reader;
+
+use crate::shaper::tree::Item;
 
 use super::reading::{Count, Reading};
 use super::table::{Cell, Table};
@@ -23,8 +28,16 @@ pub trait Tab: Send {
     /// Whether the segment has what the view needs. It is not offered otherwise.
     fn is_there(&self, reading: &Reading) -> bool;
 
-    /// Reads by itself what is too large to be wanted as a whole, while the view is visible.
-    fn read(&mut self, _reader: &Reader) {}
+    /// Reads by itself what is too large to be wanted as a whole, while the view is visible. It is now.
+    fn read(&mut self, _reader: &Reader, _now: Instant) {}
+
+    /// Whether lines can be chosen, and folded.
+    fn folds(&self) -> bool {
+        false
+    }
+
+    /// Folds or unfolds what a line is about.
+    fn fold(&mut self, _item: Item) {}
 
     /// Remembers what its curves will need.
     fn remember(&mut self, _reading: &Reading) {}
@@ -50,6 +63,7 @@ pub fn all() -> Vec<Box<dyn Tab>> {
         Box::new(drops::Drops::new()),
         Box::new(workers::Workers),
         Box::new(customers::Customers::new()),
+        Box::new(tree::Tree::new()),
     ]
 }
 
