@@ -17,6 +17,8 @@ pub struct Queueing {
     pub rtt: Duration,
     /// Whether queues are kept short. If not, packets wait until memory runs out.
     pub managed: bool,
+    /// Whether acknowledgements that wait are dropped when a later one says all that they said.
+    pub ack_filter: bool,
 }
 
 impl Default for Queueing {
@@ -27,6 +29,7 @@ impl Default for Queueing {
             isolation: Isolation::Both,
             rtt: Duration::from_millis(100),
             managed: true,
+            ack_filter: false,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Queueing {
             isolation: self.isolation,
             target,
             interval: ticks(self.rtt),
-            ack_filter: false,
+            ack_filter: self.ack_filter,
         }
     }
 }
@@ -106,16 +109,14 @@ const PRESETS: [(&str, Duration); 8] = [
 ];
 
 /// Words that say what weir does anyway.
-const GRANTED: [&str; 8] =
-    ["ecn", "split-gso", "no-split-gso", "nonat", "nowash", "egress", "unlimited", "no-ack-filter"];
+const GRANTED: [&str; 7] = ["ecn", "split-gso", "no-split-gso", "nonat", "nowash", "egress", "unlimited"];
 
 /// Words that ask for what weir doesn't do, with whether a value follows.
-const UNUSED: [(&str, bool); 8] = [
+const UNUSED: [(&str, bool); 7] = [
     ("nat", false),
     ("wash", false),
     ("ingress", false),
     ("autorate-ingress", false),
-    ("ack-filter", false),
     ("ack-filter-aggressive", false),
     ("memlimit", true),
     ("fwmark", true),
@@ -184,6 +185,8 @@ fn one(text: &str, default: Queueing, into: &mut Words) -> Result<Option<Queuein
             "dual-srchost" => queueing.isolation = Isolation::Sources,
             "dual-dsthost" => queueing.isolation = Isolation::Destinations,
             "triple-isolate" => queueing.isolation = Isolation::Both,
+            "ack-filter" => queueing.ack_filter = true,
+            "no-ack-filter" => queueing.ack_filter = false,
             "rtt" => queueing.rtt = round_trip(words.next())?,
             _ => {
                 let preset = PRESETS.iter().find(|(name, _)| *name == word);
@@ -269,12 +272,13 @@ mod tests {
 
     #[test]
     fn keywords_of_cake_are_understood() {
-        let words = of("cake diffserv8 dual-dsthost rtt 50ms docsis mpu 64 nat ecn memlimit 32mb");
+        let words = of("cake diffserv8 dual-dsthost rtt 50ms docsis mpu 64 nat ecn ack-filter memlimit 32mb");
         let expected = Queueing {
             tins: Tins::Diffserv8,
             isolation: Isolation::Destinations,
             rtt: Duration::from_millis(50),
             managed: true,
+            ack_filter: true,
         };
         assert_eq!(words.queueing, Both::same(Some(expected)));
         let docsis = Overhead::from_keywords("docsis mpu 64").unwrap();
@@ -305,6 +309,7 @@ mod tests {
     #[test]
     fn times_become_ticks() {
         let discipline = Queueing::default().discipline(1_000_000_000);
+        assert!(!discipline.ack_filter);
         assert_eq!((discipline.target, discipline.interval), (5_000_000, 100_000_000));
         let endless = Queueing { managed: false, ..Queueing::default() }.discipline(u64::MAX);
         assert_eq!((endless.target, endless.interval), (NEVER, NEVER));

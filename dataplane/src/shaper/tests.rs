@@ -156,7 +156,7 @@ fn the_column_sqm_chooses_the_queue() {
 1,,,,,,,,192.0.2.1,,1,1,10,10,,\n\
 2,,,,,,,,192.0.2.2,,1,1,10,10,,fq_codel\n\
 3,,,,,,,,192.0.2.3,,1,1,10,10,,cake/none\n\
-4,,,,,,,,192.0.2.4,,1,1,10,10,,cake diffserv8 rtt 50ms docsis ack-filter\n\
+4,,,,,,,,192.0.2.4,,1,1,10,10,,cake diffserv8 rtt 50ms docsis ack-filter wash\n\
 5,,,,,,,,192.0.2.5,,1,1,10,10";
     let Loaded { plan, warnings } = libreqos("{}", &devices(lines)).unwrap();
     let of = |at: usize| plan.customers[at].discipline.map(|number| plan.disciplines[usize::from(number)]);
@@ -165,7 +165,7 @@ fn the_column_sqm_chooses_the_queue() {
     assert_eq!(of(0), Both::same(cake));
     assert_eq!(of(1), Both::same(fq_codel));
     assert_eq!(of(2), Both { down: cake, up: Queueing { managed: false, ..fq_codel } });
-    let eight = Queueing { tins: Tins::Diffserv8, rtt: Duration::from_millis(50), ..cake };
+    let eight = Queueing { tins: Tins::Diffserv8, rtt: Duration::from_millis(50), ack_filter: true, ..cake };
     assert_eq!(of(3), Both::same(eight));
     assert_eq!(of(4), Both::same(cake));
     let overheads: Vec<u8> = plan.customers.iter().map(|it| it.overhead).collect();
@@ -174,7 +174,7 @@ fn the_column_sqm_chooses_the_queue() {
         (vec![0, 0, 0, 1, 0], vec![Overhead::RAW, "docsis".parse().unwrap()])
     );
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("`ack-filter`"), "{warnings:?}");
+    assert!(warnings[0].contains("`wash`"), "{warnings:?}");
 }
 
 /// So LibreQoS's own examples have it: the header names two columns that the lines leave out altogether.

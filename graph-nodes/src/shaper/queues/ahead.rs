@@ -38,6 +38,7 @@ impl Queues {
         } else if flow.state == State::Idle
             && let Some(leaf) = self.leaves.get(flow.leaf() as usize)
             && let Some(tin) = self.tins.tins.get(leaf.tins[usize::from(flow.tin())] as usize)
+            && tin.sparse.head != NONE
             && let Some(last) = self.flows.flows.get(tin.sparse.tail as usize)
         {
             prefetch(last);
