@@ -68,8 +68,9 @@ impl std::fmt::Display for Queueing {
             Tins::Diffserv4 => "diffserv4",
             Tins::Diffserv8 => "diffserv8",
         };
+        let filter = if self.ack_filter { " ack-filter" } else { "" };
         if !self.managed {
-            return write!(f, "{tins} none");
+            return write!(f, "{tins} none{filter}");
         }
         let isolation = match self.isolation {
             Isolation::Flows => "flows",
@@ -79,7 +80,7 @@ impl std::fmt::Display for Queueing {
         };
         write!(
             f,
-            "{tins} {isolation} rtt {}",
+            "{tins} {isolation} rtt {}{filter}",
             humantime::format_duration(self.rtt).to_string().replace(' ', "")
         )
     }
@@ -281,6 +282,8 @@ mod tests {
             ack_filter: true,
         };
         assert_eq!(words.queueing, Both::same(Some(expected)));
+        assert_eq!(expected.to_string(), "diffserv8 dual-dsthost rtt 50ms ack-filter");
+        assert_eq!(of(&expected.to_string()).queueing, words.queueing);
         let docsis = Overhead::from_keywords("docsis mpu 64").unwrap();
         assert_eq!(words.overhead, Some(docsis));
         assert_eq!(words.unused, ["nat", "memlimit"]);
