@@ -527,4 +527,33 @@ mod tests {
             assert_eq!(writer.free_blocks.len(), writer.block_users.len());
         }
     }
+
+    #[test]
+    fn a_gate_that_a_reader_may_be_at_stays_as_it_is() {
+        let quiescence = Quiescence::new(1);
+        let reader = quiescence.reader(0).unwrap();
+        reader.online();
+        let limits = FibLimits { routes: 8, extension_blocks: 8, groups: 1 };
+        let (fib, mut writer) = Fib::<u128>::new(limits, quiescence).unwrap();
+        let of = |text: &str| text.parse::<Prefix6>().unwrap();
+        let outsider = of("2001:db9::1/128").address();
+        // A prefix alone, then two behind a block: each gets a level before it, whose prefix covers it but not the outsider.
+        for (there, between) in [
+            (&["2001:db8::1/128"][..], "2001:db8::/48"),
+            (&["2001:dba::1/128", "2001:dba::2/128"], "2001:dba::/48"),
+        ] {
+            let fresh = of(there[0]);
+            there.iter().for_each(|text| {
+                writer.insert(of(text), &hop(1)).unwrap();
+            });
+            let trail = Trail::to(&writer.tables, fresh.address(), of(between).length() + 1);
+            let pointer = Pointer::of(trail.word.unwrap()).unwrap();
+            assert_ne!(pointer.gate(), 0);
+            writer.insert(of(between), &hop(2)).unwrap();
+            let held = writer.tables.gates.get(pointer.gate()).unwrap();
+            assert!(!held.holds(outsider));
+            assert_eq!(held.outside().load(Relaxed), EMPTY);
+            assert_eq!(fib.lookup(outsider), Leaf::NONE);
+        }
+    }
 }
