@@ -33,7 +33,7 @@ pub struct Listed {
     pub name: Arc<str>,
     /// What people call it; empty if the file does not say.
     pub title: String,
-    /// Its addresses. No prefix is of two customers.
+    /// Its addresses. No prefix, and no name, is of two customers.
     pub prefixes: Vec<Prefix>,
 }
 
@@ -119,19 +119,22 @@ pub struct Roster {
 #[derive(Default)]
 struct Books {
     list: Arc<[Listed]>,
-    seats: HashMap<Arc<str>, Seat>,
+    /// By place in the list.
+    columns: Vec<u32>,
+    /// Places in the list by name.
+    places: HashMap<Arc<str>, u32>,
     /// Columns that nobody has any more.
     free: Vec<u32>,
     /// Columns that somebody has or had.
     used: u32,
 }
 
-/// A customer's place.
-#[derive(Clone, Copy)]
-struct Seat {
-    column: u32,
-    /// In the list.
-    at: u32,
+/// What new books have of the old ones.
+struct Kept {
+    /// By place in the new list: the place in the old one.
+    places: Vec<Option<u32>>,
+    /// Places in the old list whose customers are gone.
+    gone: Vec<u32>,
 }
 
 impl Roster {
@@ -154,7 +157,7 @@ impl Roster {
 
     /// The column of the customer with this name.
     pub fn column(&self, name: &str) -> Option<u32> {
-        self.books.seats.get(name).map(|seat| seat.column)
+        self.books.column(*self.books.places.get(name)?)
     }
 
     /// How many columns somebody has or had: all customers' are below this.
@@ -174,23 +177,26 @@ impl Roster {
         {
             self.books.free.extend(columns);
         }
-        let new = self.books.with(list, self.room)?;
+        let (new, kept) = self.books.with(list, self.room)?;
         self.table.replace(new.prefixes())?;
-        if let Err(error) = self.publish(&new, counters) {
+        if let Err(error) = self.publish(&new, &kept, counters) {
             // There was room for these before.
             let _ = self.table.replace(self.books.prefixes());
             return Err(error.into());
         }
-        let before = std::mem::replace(&mut self.books, new).seats;
-        let is_gone =
-            |(name, seat): (_, Seat)| (!self.books.seats.contains_key(&name)).then_some(seat.column);
-        let gone: Vec<u32> = before.into_iter().filter_map(is_gone).collect();
+        let gone: Vec<u32> = kept.gone.iter().filter_map(|place| self.books.column(*place)).collect();
+        self.books = new;
         self.gone.clone_from(&gone);
         Ok(gone)
     }
 
     /// Shows readers who has which column.
-    fn publish(&mut self, new: &Books, counters: &mut Counters) -> Result<(), weir_stats::Error> {
+    fn publish(
+        &mut self,
+        new: &Books,
+        kept: &Kept,
+        counters: &mut Counters,
+    ) -> Result<(), weir_stats::Error> {
         let columns = new.used as usize;
         for vector in COMBINED_BY_CUSTOMER {
             counters.grow_combined(vector, columns)?;
@@ -203,18 +209,15 @@ impl Roster {
         }
         let Roster { books: old, names, titles, prefixes, .. } = self;
         counters.segment().register(|batch| {
-            for (_, seat) in old.seats.iter().filter(|(name, _)| !new.seats.contains_key(*name)) {
-                let column = seat.column as usize;
+            for (customer, column) in kept.gone.iter().filter_map(|place| old.at(*place)) {
                 batch.set_name(names, column, "")?;
-                if old.listed(*seat).is_some_and(|customer| !customer.title.is_empty()) {
+                if !customer.title.is_empty() {
                     batch.set_name(titles, column, "")?;
                 }
                 batch.set_name(prefixes, column, "")?;
             }
-            for customer in &*new.list {
-                let Some(seat) = new.seats.get(&customer.name) else { continue };
-                let column = seat.column as usize;
-                let before = old.seats.get(&customer.name).and_then(|seat| old.listed(*seat));
+            for ((customer, column), before) in new.all().zip(&kept.places) {
+                let before = before.and_then(|place| old.at(place)).map(|(customer, _)| customer);
                 if before.is_none() {
                     batch.set_name(names, column, &printable(&customer.name))?;
                 }
@@ -238,12 +241,18 @@ impl Roster {
 
 impl Books {
     /// The books for another list: names that stay keep their columns.
-    fn with(&self, list: Arc<[Listed]>, room: usize) -> Result<Books, RosterError> {
+    fn with(&self, list: Arc<[Listed]>, room: usize) -> Result<(Books, Kept), RosterError> {
         let (mut free, mut used) = (self.free.clone(), self.used);
-        let mut seats: HashMap<Arc<str>, Seat> = HashMap::with_capacity(list.len());
+        let mut columns = Vec::with_capacity(list.len());
+        let mut places = HashMap::with_capacity(list.len());
+        let mut kept = Vec::with_capacity(list.len());
+        let mut stays = vec![false; self.list.len()];
         for (at, customer) in (0..).zip(&*list) {
-            let column = match self.seats.get(&customer.name).or_else(|| seats.get(&customer.name)) {
-                Some(seat) => seat.column,
+            // Most stand where they stood.
+            let same = self.list.get(at as usize).is_some_and(|before| before.name == customer.name);
+            let before = if same { Some(at) } else { self.places.get(&customer.name).copied() };
+            let column = match before.and_then(|place| self.column(place)) {
+                Some(column) => column,
                 None => match free.pop() {
                     Some(column) => column,
                     None if (used as usize) < room => {
@@ -253,26 +262,40 @@ impl Books {
                     None => return Err(RosterError::TooMany { customers: list.len(), room }),
                 },
             };
-            seats.insert(Arc::clone(&customer.name), Seat { column, at });
+            if let Some(stays) = before.and_then(|place| stays.get_mut(place as usize)) {
+                *stays = true;
+            }
+            columns.push(column);
+            kept.push(before);
+            places.insert(Arc::clone(&customer.name), at);
         }
-        Ok(Books { list, seats, free, used })
+        let gone = (0..).zip(stays).filter_map(|(place, stays)| (!stays).then_some(place)).collect();
+        Ok((Books { list, columns, places, free, used }, Kept { places: kept, gone }))
+    }
+
+    fn column(&self, place: u32) -> Option<u32> {
+        self.columns.get(place as usize).copied()
+    }
+
+    /// The customer in this place, and the column as an index.
+    fn at(&self, place: u32) -> Option<(&Listed, usize)> {
+        Some((self.list.get(place as usize)?, self.column(place)? as usize))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Listed, usize)> {
+        self.list.iter().zip(self.columns.iter().map(|column| *column as usize))
     }
 
     /// Whose prefixes are.
     fn prefixes(&self) -> impl Iterator<Item = (Prefix6, Customer)> + '_ {
-        self.list.iter().flat_map(|customer| {
-            let seat = self.seats.get(&customer.name);
-            let owner = seat.map_or(Customer::NONE, |seat| Customer::of_column(seat.column));
+        self.all().flat_map(|(customer, column)| {
+            let owner = Customer::of_column(column as u32);
             let prefixes = customer.prefixes.iter();
-            // Both refuse what is longer than an address; files are read so that nothing is.
+            // What is longer than an address is refused; files are read so that nothing is.
             prefixes.filter_map(move |(network, length)| {
                 Some((Prefix6::containing(*network, *length).ok()?, owner))
             })
         })
-    }
-
-    fn listed(&self, seat: Seat) -> Option<&Listed> {
-        self.list.get(seat.at as usize)
     }
 }
 
