@@ -290,6 +290,7 @@ impl Appliance {
         if let Some(((shaping, config), roster)) =
             shaping.as_mut().zip(config.shaper.as_ref()).zip(roster.as_mut())
         {
+            roster.set_unknown(config.plan.unknown());
             let change = shaping.change(&config.plan, roster, &mut counters)?;
             for ((_, handle), orders) in ready.iter().zip(change.orders) {
                 handle.send(Message::Plan(orders));
@@ -624,12 +625,14 @@ impl Appliance {
         let Some((shaping, roster)) = self.shaping.as_mut().zip(self.roster.as_mut()) else { return Ok(()) };
         let counters = self.publisher.counters();
         let customers = roster.replace(shaping::customers(plan), counters)?;
+        roster.set_unknown(plan.unknown());
         let change = match shaping.change(plan, roster, counters) {
             Ok(change) => change,
             Err(error) => {
                 // There was room for those before.
                 if let Some(before) = &self.config.shaper {
                     let _ = roster.replace(shaping::customers(&before.plan), counters);
+                    roster.set_unknown(before.plan.unknown());
                 }
                 return Err(error.into());
             }

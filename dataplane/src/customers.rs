@@ -233,6 +233,12 @@ impl Roster {
         })
     }
 
+    /// Gives the customer with this name all addresses that nobody else has.
+    pub fn set_unknown(&mut self, name: Option<&str>) {
+        let column = name.and_then(|name| self.column(name));
+        self.table.set_unknown(column.map_or(Customer::NONE, Customer::of_column));
+    }
+
     /// Makes reusable what no worker can come across any more; how much still waits for the workers.
     pub fn reclaim(&mut self) -> usize {
         self.table.reclaim()

@@ -3,6 +3,11 @@
 //! The same tables as the [FIB](crate::fib)'s, with customers in the place of next hops: wait-free readers, one writer, changes that take effect prefix
 //! by prefix, each at once and without a moment in which a longer or shorter match shows through that was not there before or after.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
+
 use crate::{
     adjacency::AdjacencyIndex,
     fib::{Address, Fib, FibError, FibLimits, FibWriter, Leaf, NextHop, Prefix, Prefix6},
@@ -63,12 +68,20 @@ pub struct Customers {
     ip4: Fib<u32>,
     ip6: Fib<u128>,
     room: usize,
+    /// Who has all addresses that nobody else has: a [`Customer`]'s word.
+    unknown: Arc<AtomicU32>,
 }
 
 impl Customers {
     /// How many customers there is room for: their columns are below this.
     pub fn room(&self) -> usize {
         self.room
+    }
+
+    /// Who has all addresses that nobody else has; [`Customer::NONE`]: nobody.
+    #[inline]
+    pub fn unknown(&self) -> Customer {
+        Customer::from_word(self.unknown.load(Relaxed))
     }
 
     /// Whose IPv4 addresses (host byte order) are, each into the place with its number; stops at the end of the shorter slice.
@@ -115,6 +128,7 @@ fn owner(leaf: Leaf) -> Customer {
 pub struct CustomersWriter {
     ip4: FibWriter<u32>,
     ip6: FibWriter<u128>,
+    unknown: Arc<AtomicU32>,
 }
 
 impl Customers {
@@ -128,7 +142,9 @@ impl Customers {
         };
         let (ip4, ip4_writer) = Fib::new(limits, quiescence.clone())?;
         let (ip6, ip6_writer) = Fib::new(limits, quiescence)?;
-        Ok((Customers { ip4, ip6, room }, CustomersWriter { ip4: ip4_writer, ip6: ip6_writer }))
+        let unknown = Arc::default();
+        let writer = CustomersWriter { ip4: ip4_writer, ip6: ip6_writer, unknown: Arc::clone(&unknown) };
+        Ok((Customers { ip4, ip6, room, unknown }, writer))
     }
 }
 
@@ -140,6 +156,11 @@ struct Change {
 }
 
 impl CustomersWriter {
+    /// Gives a customer all addresses that nobody else has.
+    pub fn set_unknown(&mut self, customer: Customer) {
+        self.unknown.store(customer.word(), Relaxed);
+    }
+
     /// Makes these prefixes, and no others, the customers'; those of IPv4 in their mapped form. The last of equal ones counts. On an error everything
     /// is as it was.
     pub fn replace(&mut self, new: impl IntoIterator<Item = (Prefix6, Customer)>) -> Result<(), FibError> {

@@ -67,7 +67,7 @@ impl Trial {
             (prefix.into(), Customer::of_column(column))
         });
         router.customers.as_mut().unwrap().replace(list).unwrap();
-        shaped::grow(&mut router.counters, 2, 1).unwrap();
+        shaped::grow(&mut router.counters, 3, 1).unwrap();
         let mut trial = Trial { router };
         let both = [Direction::Down, Direction::Up];
         let links = both.map(|direction| link(direction, 100 * MEGABIT));
@@ -184,6 +184,24 @@ fn what_has_no_leaf_passes() {
     trial.router.feed(LAN, &arp);
     assert_eq!(trial.router.run().len(), 31);
     assert_eq!(trial.router.graph.held(), 0);
+}
+
+#[test]
+fn strangers_share_a_leaf_if_there_is_one_for_them() {
+    let mut trial = Trial::new();
+    trial.router.customers.as_mut().unwrap().set_unknown(Customer::of_column(2));
+    trial.order([Direction::Down, Direction::Up].map(|way| leaf(2, way, MEGABIT)).to_vec());
+    for host in 9..19 {
+        trial.down(&format!("10.0.0.{host}"), 4000);
+        trial.up(&format!("10.0.0.{host}"), 4000);
+    }
+    trial.down(ALICE, 4000);
+    let at_once = trial.router.run().len() + trial.router.pass(1000).len();
+    assert_eq!(at_once, 3, "one each way, and alice's");
+    assert_eq!(trial.watch(72_000).len(), 18);
+    trial.watch(100_000);
+    assert_eq!(trial.pair("/shaper/customers/up/sent", 2), (10, 10_000));
+    assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (1, 1000));
 }
 
 #[test]

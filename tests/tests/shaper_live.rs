@@ -156,13 +156,20 @@ fn a_new_plan_takes_effect_and_loses_nothing() -> Result<()> {
         ensure!(refused.contains("network.json:1"), "{refused}");
         is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 30.0, 0.005, "alice, refused")?;
 
-        // Gone is gone: no plan, no limit.
+        // Gone is gone: no plan, no limit …
         plans::write(&folder, &tower(100.0), &[plan(bob, "bob", 1.0, 5.0)])?;
         weir.reload()?;
         thread::sleep(Duration::from_secs(1));
         let free = rates(&weir, &[alice], Duration::from_secs(2))?[0];
         println!("alice without a plan: {free:.0} Mbit/s");
         ensure!(free > 40.0, "alice is still held to {free} Mbit/s");
+        // … unless those without a plan share one.
+        let config = fs::read_to_string(folder.join("weir.toml"))?;
+        let shared = config + "unknown = { down = \"8mbit\", up = \"8mbit\" }\n";
+        fs::write(folder.join("weir.toml"), shared)?;
+        weir.reload()?;
+        thread::sleep(Duration::from_secs(2));
+        is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 8.0, 0.005, "alice, unknown")?;
         drop((_stream, _other));
         weir.counters().conserve()?;
         weir.stop()

@@ -215,7 +215,7 @@ mod tests {
     fn plans_change_live_and_the_memory_for_packets_does_not() {
         let shaped = |down: &str, memory: &str| {
             let text = format!(
-                "port = [{{ device = \"eth1\" }}]\n[shaper]\nmemory = \"{memory}\"\n[[shaper.customer]]\n\
+                "port = [{{ device = \"eth1\", side = \"lan\" }}]\n[shaper]\nmemory = \"{memory}\"\n[[shaper.customer]]\n\
                  name = \"a\"\nprefixes = []\ndown = \"{down}\"\nup = \"1mbit\"\n"
             );
             Config::parse(&text, std::path::Path::new("weir.toml")).unwrap()

@@ -9,8 +9,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CONTROL_SOCKET, Config, ControlConfig, FibConfig, Idle, Problem, Problems, STATS_SOCKET, StatsConfig,
-    WorkersConfig,
+    BridgeConfig, CONTROL_SOCKET, Config, ControlConfig, FibConfig, Idle, Problem, Problems, STATS_SOCKET,
+    StatsConfig, WorkersConfig,
 };
 
 mod ports;
@@ -165,6 +165,13 @@ impl Reader<'_> {
             routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES),
         };
         let shaper = self.section(tables, SHAPER).and_then(|table| self.shaper(table));
+        if shaper.is_some() && !matches!(bridge, Some(BridgeConfig::OnePort { .. })) {
+            for port in ports.iter().filter(|port| port.side.is_none()) {
+                let what = format!("[shaper] needs to know the side of {:?}", port.device);
+                let fix = "write `side = \"wan\"` (the internet) or `side = \"lan\"` (the customers) below its `device`";
+                self.problems.push(Problem::of_file(self.path, what, fix.to_owned()));
+            }
+        }
         // What is shaped is measured too: its customers are known, and what shaping does to them is to be seen.
         let measured = tables.contains_key(RTT.name) || shaper.is_some();
         let rtt_table = self.section(tables, RTT);

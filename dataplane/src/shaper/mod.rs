@@ -62,6 +62,13 @@ pub struct Plan {
     pub unknown: Option<usize>,
 }
 
+impl Plan {
+    /// The id of the customer that has all addresses that no other one has.
+    pub fn unknown(&self) -> Option<&str> {
+        self.unknown.and_then(|at| self.customers.get(at)).map(|customer| customer.id.as_str())
+    }
+}
+
 /// The same for each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Both<T> {

@@ -12,9 +12,10 @@
 use weir_stats::Error;
 
 use crate::{
-    customers::Customer,
+    customers::{Customer, Customers},
     node::{Context, Next, Node, Registration, VECTOR, Workbench},
     packet::{Packet, Parties},
+    ports::Side,
     wire::{Network, ip4::Ip4, ip6::Ip6, network},
 };
 
@@ -69,10 +70,20 @@ fn create(_: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 
 /// Notes what was found for the packets of one version.
 #[inline(always)]
-fn note(packets: &mut [Packet], of: &[u8], up: &[Customer], down: &[Customer]) {
+fn note(cx: &Context<'_>, packets: &mut [Packet], of: &[u8], up: &[Customer], down: &[Customer]) {
+    let unknown = cx.tables.customers.as_ref().map_or(Customer::NONE, Customers::unknown);
     for ((packet, up), down) in of.iter().zip(up).zip(down) {
         if let Some(packet) = packets.get_mut(usize::from(*packet)) {
-            packet.set_parties(Parties { up: *up, down: *down });
+            let mut parties = Parties { up: *up, down: *down };
+            if unknown != Customer::NONE {
+                // Only the end on the customers' side is anybody's: the internet is no customer.
+                match cx.tables.ports.egress(packet) {
+                    Some(Side::Lan) if parties.down == Customer::NONE => parties.down = unknown,
+                    Some(Side::Wan) if parties.up == Customer::NONE => parties.up = unknown,
+                    _ => {}
+                }
+            }
+            packet.set_parties(parties);
         }
     }
 }
@@ -97,12 +108,12 @@ impl Node for Classify {
             if fours > 0 {
                 customers.of_ip4(&ip4.sources[..fours], up);
                 customers.of_ip4(&ip4.destinations[..fours], down);
-                note(packets, &ip4.packets[..fours], up, down);
+                note(cx, packets, &ip4.packets[..fours], up, down);
             }
             if sixes > 0 {
                 customers.of_ip6(&ip6.sources[..sixes], up);
                 customers.of_ip6(&ip6.destinations[..sixes], down);
-                note(packets, &ip6.packets[..sixes], up, down);
+                note(cx, packets, &ip6.packets[..sixes], up, down);
             }
         } else {
             packets.iter_mut().for_each(|packet| packet.set_parties(Parties::default()));

@@ -15,7 +15,9 @@ fn read(text: &str) -> Result<Config, Problems> {
 
 /// A config with a port and these lines.
 fn with(lines: &str) -> Result<Config, Problems> {
-    read(&format!("port = [{{ device = \"eth1\" }}]\n{lines}"))
+    // The shaper asks for sides.
+    let side = if lines.contains("[shaper]") { ", side = \"lan\"" } else { "" };
+    read(&format!("port = [{{ device = \"eth1\"{side} }}]\n{lines}"))
 }
 
 /// What is wrong with the second and later lines: `(line, column, what, fix)`.
@@ -367,7 +369,7 @@ fn what_is_shaped_stands_in_the_config_or_in_files_beside_it() {
         "Circuit ID,Parent Node,IPv4,Download Max Mbps,Upload Max Mbps\n7,AP,10.0.0.7,25.5,5\n",
     );
     let text = format!(
-        "[[port]]\ndevice = \"eth1\"\n[shaper]\ntree = \"network.json\"\ncircuits = \"devices.csv\"\nmemory = \"1GiB\"\n\
+        "port = [{{ device = \"eth1\", side = \"lan\" }}]\n\n[shaper]\ntree = \"network.json\"\ncircuits = \"devices.csv\"\nmemory = \"1GiB\"\n\
          unknown = {{ down = \"5mbit\", up = \"1mbit\" }}\ndown = \"1gbit\"\nup = \"500mbit\"\noverhead = \"ethernet\"\n\
          queue = \"besteffort/diffserv8\"\n{CUSTOMER}"
     );
@@ -411,6 +413,8 @@ fn mistakes_of_the_section_shaper_have_remedies() {
     }
     let problems = with("[shaper]\n").unwrap_err().to_string();
     assert!(problems.contains("[shaper] names no customers: write `circuits ="), "{problems}");
+    let sideless = read(&format!("{NO_SIDES}[shaper]\n{CUSTOMER}")).unwrap_err().to_string();
+    assert!(sideless.contains("[shaper] needs to know the side of \"eth2\": write `side = "), "{sideless}");
     let both = with(&format!("[rtt]\nprefixes = \"p\"\n[shaper]\n{CUSTOMER}")).unwrap_err().to_string();
     assert!(both.contains(":3:12: `prefixes` names customers, and [shaper] does too"), "{both}");
 }
