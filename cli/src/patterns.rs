@@ -50,6 +50,11 @@ impl Patterns {
 }
 
 impl Matcher {
+    /// Whether there are patterns.
+    pub fn is_selective(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether an entry of this name is wanted.
     pub fn matches(&self, name: &str) -> bool {
         self.0.as_ref().is_none_or(|set| set.is_match(name))

@@ -178,6 +178,13 @@ impl Connected {
     }
 }
 
+/// Whether it is left out unless it is asked for: what customers' tins count is a hundred series and more for each of them, and
+/// which node is above whom is no measurement.
+fn is_detail(path: &str) -> bool {
+    let Some(path) = path.strip_prefix("/shaper/") else { return false };
+    path.contains("/tins/") || path.ends_with("/parent")
+}
+
 /// What is to be exported of a segment, as it is now.
 pub fn make_plan(
     reader: &Reader,
@@ -189,7 +196,7 @@ pub fn make_plan(
     let mut builder = Builder::new(reader.epoch(), limit, &RESERVED);
     let listing = reader.list()?;
     let catalogue = Catalogue::of(reader)?;
-    let wanted = |path: &str| matcher.matches(path);
+    let wanted = |path: &str| matcher.matches(path) && (matcher.is_selective() || !is_detail(path));
     match naming {
         Naming::Weir => weir::plan(&mut builder, wanted, &listing, &catalogue, reader)?,
         Naming::Vpp => vpp::plan(&mut builder, wanted, &listing, &catalogue, reader)?,

@@ -37,12 +37,14 @@ Examples:
   weirstat prometheus                           for a Prometheus on this machine
   weirstat prometheus --listen :9482            for one elsewhere: anyone who reaches the port can read the counters
   weirstat prometheus --match ^/if/ ^/node/     ports, drops and events alone
+  weirstat prometheus --match .                 everything, customers' tins as well
   weirstat prometheus --naming vpp              for dashboards that were made for VPP's exporter")]
 pub struct Prometheus {
     /// Where to answer: ADDRESS:PORT (IPv6 in brackets), NAME:PORT, or :PORT for all addresses of this machine; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9482")]
     listen: Vec<String>,
-    /// Export what matches one of these regular expressions, as weirstat dump does [default: everything]
+    /// Export what matches one of these regular expressions, as weirstat dump does [default: everything but
+    /// /shaper/customers/*/tins/, a hundred series and more a customer, and /shaper/*/parent]
     #[arg(long = "match", value_name = "PATTERN", num_args = 1..)]
     patterns: Vec<String>,
     /// The names of the metrics: weir's own, or those of VPP's vpp_prometheus_export (v2)

@@ -37,7 +37,7 @@ impl Name {
             base.push_str(&word(component));
         }
         let time = TIMES.iter().find(|(time, ..)| *time == unit);
-        let unit = if time.is_some() { "seconds".to_owned() } else { word(unit) };
+        let unit = if time.is_some() { "seconds".to_owned() } else { rate(unit) };
         let mut ends = vec![TOTAL.to_owned()];
         if let Some((time, short, _)) = time {
             ends.extend([format!("_{time}"), format!("_{short}")]);
@@ -62,6 +62,14 @@ impl Name {
             Some(unit) => format!("{}_{}", self.base, unit.as_str()),
             None => self.base.clone(),
         }
+    }
+}
+
+/// A unit as a part of a metric's name: `bits/s` as `bits_per_second`.
+fn rate(unit: &str) -> String {
+    match unit.strip_suffix("/s") {
+        Some(unit) => word(unit) + "_per_second",
+        None => word(unit),
     }
 }
 
@@ -103,7 +111,8 @@ mod tests {
         assert_eq!(full("/xdp/{verdict}", "packets"), "weir_xdp_packets");
         assert_eq!(full("/mem/stat segment", "bytes"), "weir_mem_stat_segment_bytes");
         assert_eq!(full("/sys/input_rate", ""), "weir_sys_input_rate");
-        assert_eq!(full("/9/ü", "kB/s"), "weir_9___kB_s");
+        assert_eq!(full("/9/ü", "kB/s"), "weir_9___kB_per_second");
+        assert_eq!(full("/shaper/nodes/{direction}/max", "bits/s"), "weir_shaper_nodes_max_bits_per_second");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::plan::{Builder, Field, Label, Object, Proposal, Read, RowLabel, Shape
 /// What the exporter says by itself: the writer's start, and when its heart last beat.
 const SAID_OTHERWISE: [&str; 2] = ["/sys/boottime", "/sys/heartbeat_ns"];
 
+/// The label of what there may be a million of.
+const CUSTOMER: &str = "customer";
+
 /// What stands in the help of histograms whose writer does not add up what it counts.
 const ESTIMATED: &str = "; _sum is an estimate that takes each value as the middle of its bucket";
 
@@ -125,9 +128,9 @@ impl Found<'_> {
                     None => rows.series(row_count),
                 };
                 let taken: Vec<&str> = labels.iter().map(|(name, _)| &**name).chain(rows.name()).collect();
-                // Histograms of both sides are of the same objects: each side has room for as many of them.
+                // Both sides, or directions, are of the same objects: each has room for as many of them.
                 let share = builder.limit() / sharing.max(1);
-                let room = if columns.bins().is_some() { room.min(share) } else { room };
+                let room = if columns.objects().is_some() { room.min(share) } else { room };
                 let most = room / series.max(1);
                 let (mut objects, mut left_out) =
                     objects(columns, column_count / width, &taken, most, || builder.look());
@@ -195,6 +198,10 @@ impl Found<'_> {
 
     fn rows(&self, columns: &Columns) -> RowLabel {
         if self.entry.kind == Kind::Histogram || columns.bins().is_some() {
+            return RowLabel::Sum;
+        }
+        // Which worker has a customer's packets says nothing of the customer, and there are many customers.
+        if columns.label_names().contains(&CUSTOMER) {
             return RowLabel::Sum;
         }
         match self.described.as_ref().map(|described| described.description.rows) {

@@ -21,7 +21,7 @@ pub struct Flow {
     pub sent: [u64; 2],
     /// Packets and bytes that wait.
     pub backlog: [u64; 2],
-    /// Bits a second that can be had now.
+    /// Bits a second: of a customer what can be had now; of a node what leaves from below it now, with the link's overhead.
     pub rate: u64,
     /// Bits a second that are guaranteed.
     pub min: u64,

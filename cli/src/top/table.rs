@@ -168,7 +168,8 @@ impl Cell {
             (Cell::Time { microseconds: a, .. }, Cell::Time { microseconds: b, .. }) => {
                 b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0))
             }
-            _ => Ordering::Equal,
+            // Of cells that have nothing in them.
+            _ => matches!(self, Cell::Text(_)).cmp(&matches!(other, Cell::Text(_))),
         }
     }
 }

@@ -92,10 +92,10 @@ live  pid 4242  up 1:02:03  2 workers  every 1 s  /run/weir/stats.sock
 in     - pps     - bps  out     - pps     - bps  drops     -/s
  1 Customers    2 Tree
 node       down use        down bps up use          up bps drops/s marks/s wait down wait up backlog customers down rate down max up rate up max
-▾ net      ▉          9.0%     180M            0.4%   800k    10.0       0    5.12ms   207us   45.4k         4     1.80G    2.00G    200M   200M
-  ▾ West   █▊          18%     180M              0%      0    10.0       0    5.12ms       -   45.4k         3      900M    1.00G    100M   100M
-    ▸ AP 7 █████████   90%     180M              0%      0    10.0       0    5.12ms       -   45.4k         2      180M     200M   20.0M  20.0M
-  ▸ East                0%        0 ▏          1.6%   800k       0       0         -   207us       0         1      450M     500M   50.0M  50.0M
+▾ net      ▉          9.0%     180M            0.4%   800k    10.0       0    5.12ms   207us   45.4k         4              2.00G           200M
+  ▾ West   █▊          18%     180M              0%      0    10.0       0    5.12ms       -   45.4k         3              1.00G           100M
+    ▸ AP 7 █████████   90%     180M              0%      0    10.0       0    5.12ms       -   45.4k         2               200M          20.0M
+  ▸ East                0%        0 ▏          1.6%   800k       0       0         -   207us       0         1               500M          50.0M
 
 q quit  ? help  Enter unfold  Tab view  / filter  s sort  r reverse  t totals  w threads  z zeros  p pause  +- interval
 ");
@@ -209,6 +209,18 @@ q quit  ? help  Enter unfold  Tab view  / filter  s sort
 }
 
 #[test]
+fn nodes_and_customers_are_sorted_by_any_column() {
+    let (_shaped, mut trial) = busy();
+    trial.keys("jj");
+    trial.key(KeyCode::Enter);
+    trial.read(1.0);
+    for _ in 0..20 {
+        trial.keys("s");
+        assert_eq!(trial.screen(160, 12).matches("47").count(), 2, "both customers are there");
+    }
+}
+
+#[test]
 fn the_line_that_is_chosen_moves_with_the_order() {
     let (mut shaped, mut trial) = busy();
     let chosen = |trial: &mut Trial, height: u16| {
@@ -254,11 +266,11 @@ fn totals_and_other_eyes() {
 live  pid 4242  up 1:02:03  2 workers  every 1 s  /run/weir/stats.sock
 in     - pps     - bps  out     - pps     - bps  drops     -/s
  1 Customers    2 Tree
-node       down bytes up bytes  drops  marks backlog customers down rate
-▾ net          67.50M   300000     30      0   45.4k         4     1.80G
-  ▾ West       67.50M        0     30      0   45.4k         3      900M
-    ▸ AP 7     67.50M        0     30      0   45.4k         2      180M
-  ▸ East            0   300000      0      0       0         1      450M
+node       down bytes up bytes  drops  marks backlog customers down max up max
+▾ net          67.50M   300000     30      0   45.4k         4    2.00G   200M
+  ▾ West       67.50M        0     30      0   45.4k         3    1.00G   100M
+    ▸ AP 7     67.50M        0     30      0   45.4k         2     200M  20.0M
+  ▸ East            0   300000      0      0       0         1     500M  50.0M
 q quit  ? help  Enter unfold  Tab view  / filter  s sort  t totals  w threads
 ",
     );
@@ -283,11 +295,11 @@ q quit  ? help  Enter unfold  Tab view  / filter  s sort  t totals  w threads
 live  pid 4242  up 1:02:03  2 workers  every 1 s  /run/weir/stats.sock
 in     - pps     - bps  out     - pps     - bps  drops     -/s
  1 Customers    2 Tree
-node       down use     down bps up use up bps drops/s wait down wait up backlog customers down rate
-- net      #       9.0%     180M   0.4%   800k    10.0    5.12ms   207us   45.4k         4     1.80G
-  - West   #        18%     180M     0%      0    10.0    5.12ms       -   45.4k         3      900M
-    + AP 7 ######   90%     180M     0%      0    10.0    5.12ms       -   45.4k         2      180M
-  + East             0%        0   1.6%   800k       0         -   207us       0         1      450M
+node       down use      down bps up use up bps drops/s wait down wait up backlog customers down max
+- net      #        9.0%     180M   0.4%   800k    10.0    5.12ms   207us   45.4k         4    2.00G
+  - West   ##        18%     180M     0%      0    10.0    5.12ms       -   45.4k         3    1.00G
+    + AP 7 #######   90%     180M     0%      0    10.0    5.12ms       -   45.4k         2     200M
+  + East              0%        0   1.6%   800k       0         -   207us       0         1     500M
 
 q quit  ? help  Enter unfold  Tab view  / filter  s sort  r reverse  t totals  w threads  z zeros
 ",

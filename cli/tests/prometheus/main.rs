@@ -10,3 +10,6 @@ mod outside;
 mod restarts;
 mod rtt;
 mod sample;
+#[path = "../shaped/mod.rs"]
+mod shaped;
+mod shaper;

@@ -65,7 +65,7 @@ fn the_tree_has_what_was_counted() {
     assert_eq!(
         shown(&socket, &["show", "shaper", "--totals"]),
         "\
-node              kind customers packets  bytes  rate   max plans backlog  drops  marks    p50    p99
+node              kind customers packets  bytes  wire   max plans backlog  drops  marks    p50    p99
 net      down                  3     800 1.000M 1.80G 2.00G  300M       0     19     20  995us 20.4ms
 net      up                    3     400 100000  200M  200M 60.0M       0      0      0      -      -
   West   down     site         2     800 1.000M  900M 1.00G  200M       0     12     20  995us 20.4ms
@@ -78,27 +78,27 @@ net      up                    3     400 100000  200M  200M 60.0M       0      0
     );
     assert_eq!(shown(&socket, &["show", "shaper", "--totals", "West", "--customers"]), "\
 below net
-node                          kind customers packets  bytes  rate   max plans backlog  drops  marks    p50    p99
-West                 down     site         2     800 1.000M  900M 1.00G  200M       0     12     20  995us 20.4ms
-West                 up       site         2     400 100000  100M  100M 40.0M       0      0      0      -      -
-  AP 7               down       ap         2     800 1.000M  180M  200M  200M   4.54k     12     20  995us 20.4ms
-  AP 7               up         ap         2     400 100000 20.0M 20.0M 40.0M       0      0      0      -      -
-    4711 Alice Smith down                        800 1.000M 90.0M  100M         4.54k     12     20  995us 20.4ms
-    4711 Alice Smith up                          400 100000 20.0M 20.0M             0      0      0      -      -
-    4712             down                          0      0 90.0M  100M             0      0      0      -      -
-    4712             up                            0      0 20.0M 20.0M             0      0      0      -      -
+node                          kind customers packets  bytes  wire  rate   max plans backlog  drops  marks    p50    p99
+West                 down     site         2     800 1.000M  900M       1.00G  200M       0     12     20  995us 20.4ms
+West                 up       site         2     400 100000  100M        100M 40.0M       0      0      0      -      -
+  AP 7               down       ap         2     800 1.000M  180M        200M  200M   4.54k     12     20  995us 20.4ms
+  AP 7               up         ap         2     400 100000 20.0M       20.0M 40.0M       0      0      0      -      -
+    4711 Alice Smith down                        800 1.000M       90.0M  100M         4.54k     12     20  995us 20.4ms
+    4711 Alice Smith up                          400 100000       20.0M 20.0M             0      0      0      -      -
+    4712             down                          0      0       90.0M  100M             0      0      0      -      -
+    4712             up                            0      0       20.0M 20.0M             0      0      0      -      -
 ");
     assert_eq!(
         shown(&socket, &["show", "shaper", "AP 7", "--totals"]),
         "\
 below West, net
-node                        kind customers packets  bytes  rate   max plans backlog  drops  marks    p50    p99
-AP 7               down       ap         2     800 1.000M  180M  200M  200M   4.54k     12     20  995us 20.4ms
-AP 7               up         ap         2     400 100000 20.0M 20.0M 40.0M       0      0      0      -      -
-  4711 Alice Smith down                        800 1.000M 90.0M  100M         4.54k     12     20  995us 20.4ms
-  4711 Alice Smith up                          400 100000 20.0M 20.0M             0      0      0      -      -
-  4712             down                          0      0 90.0M  100M             0      0      0      -      -
-  4712             up                            0      0 20.0M 20.0M             0      0      0      -      -
+node                        kind customers packets  bytes  wire  rate   max plans backlog  drops  marks    p50    p99
+AP 7               down       ap         2     800 1.000M  180M        200M  200M   4.54k     12     20  995us 20.4ms
+AP 7               up         ap         2     400 100000 20.0M       20.0M 40.0M       0      0      0      -      -
+  4711 Alice Smith down                        800 1.000M       90.0M  100M         4.54k     12     20  995us 20.4ms
+  4711 Alice Smith up                          400 100000       20.0M 20.0M             0      0      0      -      -
+  4712             down                          0      0       90.0M  100M             0      0      0      -      -
+  4712             up                            0      0       20.0M 20.0M             0      0      0      -      -
 ",
         "the customers of the node that is asked for"
     );

@@ -30,8 +30,8 @@ use view::View;
 
 /// The shaper's tree with rates, drops and delays; or what is below one node; or a customer's queues, as tc shows CAKE's
 ///
-/// Of each node and direction: sent, the bits a second that pass now; rate, what can be had now; max, the node's capacity; use,
-/// sent as a part of max; backlog, bytes that wait; packets dropped and marked a second, and how long packets were inside weir
+/// Of each node and direction: sent, the bits a second that pass; max, the node's capacity; use, sent as a part of max; wire, what
+/// leaves just now with the link's overhead; of a customer rate, what can be had now; backlog, bytes that wait; packets dropped and marked a second, and how long packets were inside weir
 /// (p50, p99: exact to an eighth), of all customers below together. Beside one another the busiest come first.
 ///
 /// Of a customer, since weir's start or in an interval: what was sent, dropped by cause and marked, the exact distribution of

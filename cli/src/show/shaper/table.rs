@@ -18,10 +18,11 @@ struct Column {
 }
 
 /// The columns of rates. Quantities take five characters, times [`durations::WIDTH`].
-const RATES: [Column; 12] = [
+const RATES: [Column; 13] = [
     KIND,
     CUSTOMERS,
     Column { title: "sent", width: 5, rank: 0, text: |_, it, _| rate(it, |rates| rates.bits) },
+    WIRE,
     RATE,
     MAX,
     Column { title: "use", width: 4, rank: 0, text: |_, it, _| numbers::percent(it.utilisation()) },
@@ -34,11 +35,12 @@ const RATES: [Column; 12] = [
 ];
 
 /// Those of totals.
-const TOTALS: [Column; 12] = [
+const TOTALS: [Column; 13] = [
     KIND,
     CUSTOMERS,
     Column { title: "packets", width: 7, rank: 5, text: |_, it, _| numbers::count(it.flow.sent[0]) },
     Column { title: "bytes", width: 6, rank: 0, text: |_, it, _| numbers::count(it.flow.sent[1]) },
+    WIRE,
     RATE,
     MAX,
     PLANS,
@@ -61,8 +63,20 @@ const CUSTOMERS: Column = Column {
     rank: 6,
     text: |line, _, _| line.customers.map_or(String::new(), |count| numbers::count(count as u64)),
 };
-const RATE: Column =
-    Column { title: "rate", width: 5, rank: 3, text: |_, it, _| numbers::quantity(it.flow.rate as f64) };
+const WIRE: Column = Column {
+    title: "wire",
+    width: 5,
+    rank: 8,
+    text: |line, it, _| line.customers.map_or(String::new(), |_| numbers::quantity(it.flow.rate as f64)),
+};
+const RATE: Column = Column {
+    title: "rate",
+    width: 5,
+    rank: 3,
+    text: |line, it, _| {
+        if line.customers.is_some() { String::new() } else { numbers::quantity(it.flow.rate as f64) }
+    },
+};
 const MAX: Column =
     Column { title: "max", width: 5, rank: 1, text: |_, it, _| numbers::quantity(it.flow.max as f64) };
 const PLANS: Column = Column {
@@ -106,6 +120,9 @@ pub fn write(view: &View, terminal: Option<usize>, out: &mut impl Write) -> io::
         if view.interval.is_some() { RATES.iter().collect() } else { TOTALS.iter().collect() };
     if view.delays.is_none() {
         columns.retain(|column| ![P50.title, P99.title].contains(&column.title));
+    }
+    if view.lines.iter().all(|line| line.customers.is_some()) {
+        columns.retain(|column| column.title != RATE.title);
     }
     let name = |line: &Line| {
         let indent = " ".repeat(2 * line.depth.min(DEEPEST));
@@ -202,7 +219,7 @@ mod tests {
     #[test]
     fn rates_are_of_the_interval() {
         assert_eq!(table(&measured(false), None), "\
-node                               kind customers  sent  rate   max  use plans backlog drop/s mark/s    p50    p99
+node                               kind customers  sent  wire   max  use plans backlog drop/s mark/s    p50    p99
 net                       down                  3 45.0M  900M 1.00G 4.5%  150M   45.4k   1.50  1.23k 5.12ms >16.8s
 net                       up                    3     0     0     0    -     0       0      0      0      -      -
   a site with a long name down     site         2 45.0M  450M  500M 9.0%  100M   45.4k   1.50  1.23k 5.12ms >16.8s
@@ -221,12 +238,12 @@ net                       up                    3     0     0     0    -     0  
             text,
             "\
 node                      customers  sent  rate   max  use backlog drop/s    p99
-net                  down         3 45.0M  900M 1.00G 4.5%   45.4k   1.50 >16.8s
-net                  up           3     0     0     0    -       0      0      -
-  a site with a lon~ down         2 45.0M  450M  500M 9.0%   45.4k   1.50 >16.8s
-  a site with a lon~ up           2     0     0     0    -       0      0      -
-    ap               down         2 45.0M  225M  250M  18%   45.4k   1.50 >16.8s
-    ap               up           2     0     0     0    -       0      0      -
+net                  down         3 45.0M       1.00G 4.5%   45.4k   1.50 >16.8s
+net                  up           3     0           0    -       0      0      -
+  a site with a lon~ down         2 45.0M        500M 9.0%   45.4k   1.50 >16.8s
+  a site with a lon~ up           2     0           0    -       0      0      -
+    ap               down         2 45.0M        250M  18%   45.4k   1.50 >16.8s
+    ap               up           2     0           0    -       0      0      -
       busy Bea Busy  down           45.0M 50.0M 50.0M  90%   45.4k   1.50 >16.8s
       busy Bea Busy  up                 0     0     0    -       0      0      -
       idle           down               0 50.0M 50.0M   0%       0      0      -

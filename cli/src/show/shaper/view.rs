@@ -83,7 +83,10 @@ impl Serialize for Measured {
             backlog: Pair,
             dropped: u64,
             marked: u64,
-            rate_bps: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            wire_bps: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            rate_bps: Option<u64>,
             min_bps: u64,
             max_bps: u64,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,7 +104,8 @@ impl Serialize for Measured {
             backlog: flow.backlog.into(),
             dropped: flow.drops,
             marked: flow.marks,
-            rate_bps: flow.rate,
+            wire_bps: is_node.then_some(flow.rate),
+            rate_bps: (!is_node).then_some(flow.rate),
             min_bps: flow.min,
             max_bps: flow.max,
             plans_bps: is_node.then_some(flow.plans),

@@ -255,7 +255,7 @@ impl Tab for Tree {
         }
         columns.extend([number("backlog", 6), number("customers", 7)]);
         columns.extend(
-            [("down rate", 9), ("down max", 9), ("up rate", 10), ("up max", 10)]
+            [("down rate", 10), ("down max", 9), ("up rate", 10), ("up max", 9)]
                 .map(|(it, rank)| number(it, rank)),
         );
         let Some(found) = &self.found else { return Table { columns, rows: Vec::new() } };
@@ -291,8 +291,12 @@ impl Tab for Tree {
                 if let Item::Node(node) = item { shape.node(node).map(|node| node.customers) } else { None };
             cells.push(Cell::Quantity(Some(sum(|flow| flow.backlog[1]) as f64)));
             cells.push(count.map_or(Cell::Text(String::new()), |count| Cell::Count(count as u64)));
-            let rates = flows.iter().flat_map(|flow| [flow.rate, flow.max]);
-            cells.extend(rates.map(|rate| Cell::Quantity(Some(rate as f64))));
+            for flow in flows {
+                // A node's is what passes, which is there already.
+                let rate = customer(item).map(|_| Cell::Quantity(Some(flow.rate as f64)));
+                cells.push(rate.unwrap_or(Cell::Text(String::new())));
+                cells.push(Cell::Quantity(Some(flow.max as f64)));
+            }
             cells
         });
         Table { columns, rows: rows.collect() }
