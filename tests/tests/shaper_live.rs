@@ -175,3 +175,29 @@ fn a_new_plan_takes_effect_and_loses_nothing() -> Result<()> {
         weir.stop()
     })
 }
+
+/// Without a tree each customer is one worker's, and its packets are handed there.
+#[test]
+fn two_workers_hold_each_customer_to_the_plan() -> Result<()> {
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice", "bob"], 2)?;
+        let [internet, alice, bob] = &lab.hosts[..] else { unreachable!("three hosts") };
+        let flat = |host, id| Customer { node: "", ..plan(host, id, 1.0, 15.0) };
+        let weir = Weir::shaping(&lab, 2, "{}", &[flat(alice, "alice"), flat(bob, "bob")], "")?;
+        let mut streams = Vec::new();
+        for host in [alice, bob] {
+            for _ in 0..4 {
+                streams.push(Stream::start(internet, host)?);
+                streams.push(Stream::start(host, internet)?);
+            }
+        }
+        thread::sleep(Duration::from_secs(2));
+        let seen = rates(&weir, &[alice, bob, internet], Duration::from_secs(4))?;
+        is_within(seen[0], 15.0, 0.005, "alice")?;
+        is_within(seen[1], 15.0, 0.005, "bob")?;
+        is_within(seen[2], 30.0, 0.005, "both, up")?;
+        drop(streams);
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}

@@ -172,6 +172,14 @@ impl Reader<'_> {
                 self.problems.push(Problem::of_file(self.path, what, fix.to_owned()));
             }
         }
+        if let Some(shaper) = shaper.as_ref().filter(|it| it.plan.shares_rates() && workers.cores.len() > 1) {
+            let what = format!(
+                "{} nodes of [shaper] share their rates, and workers can't do that with one another yet",
+                shaper.plan.nodes.len() + 1
+            );
+            let fix = "name one core in [workers], or leave the tree and the link's rates out";
+            self.problems.push(Problem::of_file(self.path, what, fix.to_owned()));
+        }
         // What is shaped is measured too: its customers are known, and what shaping does to them is to be seen.
         let measured = tables.contains_key(RTT.name) || shaper.is_some();
         let rtt_table = self.section(tables, RTT);
