@@ -118,6 +118,30 @@ impl Lab {
         Ok(Lab { hosts, router, queues, _turn: turn })
     }
 
+    /// Makes a switch of a host of this lab, with a host of each name behind it in the network that was the switch's:
+    /// what a tower and its customers are. They have 10.0.n.11, 10.0.n.12, and so on.
+    pub fn behind(&self, switch: &Host, names: &[&str]) -> Result<Vec<Host>> {
+        let inside = &switch.namespace;
+        inside.ip(&format!("address flush dev {WIRE}"))?;
+        inside.ip("link add br0 type bridge")?;
+        inside.ip(&format!("link set {WIRE} master br0"))?;
+        inside.ip("link set br0 up")?;
+        let [a, b, c, _] = switch.address.octets();
+        let gateway = switch.gateway;
+        let host = |(name, number): (&&str, u8)| {
+            let (namespace, port) = wire(inside, name, self.queues)?;
+            inside.ip(&format!("link set {port} master br0"))?;
+            inside.ip(&format!("link set {port} up"))?;
+            let address = Ipv4Addr::new(a, b, c, number);
+            namespace.ip(&format!("address add {address}/24 dev {WIRE}"))?;
+            namespace.ip(&format!("link set {WIRE} up"))?;
+            namespace.ip(&format!("route add default via {gateway}"))?;
+            let (mac, gateway_mac) = (mac(&namespace, WIRE)?, switch.gateway_mac);
+            Ok(Host { namespace, address, gateway, mac, gateway_mac, port: switch.port.clone() })
+        };
+        names.iter().zip(11..).map(host).collect()
+    }
+
     /// The first host.
     pub fn left(&self) -> &Host {
         &self.hosts[0]

@@ -21,7 +21,7 @@ weir's development commands
 
 Usage: cargo xtask COMMAND
 
-  demo    watch TCP cross weir, and the round trips of customers at different distances, live (needs root)
+  demo    watch TCP cross weir, the round trips of customers, and their plans without and with the shaper, live (needs root)
   test    run the whole test suite; what cannot run here is skipped out loud
   lint    formatting, clippy, licences and duplicate crates, documentation: warnings are errors
   docs    write the tables of docs/stats.md from what a running weir says of itself (needs root)

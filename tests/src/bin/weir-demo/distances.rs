@@ -1,89 +1,45 @@
 //! The second act: customers at different distances, and what weir knows of each.
 
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use weir_stats::{Bounds, Distribution};
 use weir_tests::appliance::Weir;
 use weir_tests::clients::Browsing;
-use weir_tests::delay::DelayLine;
-use weir_tests::lab::{Host, Lab};
+use weir_tests::lab::Lab;
 use weir_tests::measured::Measured;
-use weir_tests::programs::program;
 
+use crate::customers::{CUSTOMERS, Customers, each_way};
 use crate::screen::{Screen, progress};
+use crate::weirstat;
 
-/// A customer and the round trip that its line takes, in milliseconds.
-pub struct Customer {
-    pub name: &'static str,
-    round_trip: u64,
-}
-
-/// From the nearest to the farthest.
-pub const CUSTOMERS: [Customer; 3] = [
-    Customer { name: "city", round_trip: 5 },
-    Customer { name: "village", round_trip: 20 },
-    Customer { name: "island", round_trip: 60 },
-];
 /// The customer whose line gets longer, how long its round trip is then, and when: what a failed link and its detour look like.
-const DETOUR: (usize, u64, Duration) = (1, 35, Duration::from_secs(5));
+const DETOUR: (usize, u64, Duration) = (1, 35, Duration::from_secs(4));
 
 /// How long the customers browse.
-const LENGTH: Duration = Duration::from_secs(10);
+const LENGTH: Duration = Duration::from_secs(8);
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Columns of a bar, and the round trip that fills it.
 const BAR: usize = 20;
 const LONGEST: f64 = 80_000.0;
 
-/// The customers' lines.
-pub struct Lines(Vec<DelayLine>);
-
-impl Lines {
-    /// Puts a line between each customer and the router.
-    pub fn insert(lab: &mut Lab) -> Result<Lines> {
-        let lines = lab.hosts[2..].iter_mut().zip(&CUSTOMERS);
-        let insert =
-            |(host, customer): (&mut Host, &Customer)| DelayLine::insert(host, each_way(customer.round_trip));
-        Ok(Lines(lines.map(insert).collect::<Result<_>>()?))
-    }
-}
-
-fn each_way(round_trip: u64) -> Duration {
-    Duration::from_millis(round_trip) / 2
-}
-
-/// The file that tells weir who has which addresses.
-pub fn prefixes(lab: &Lab) -> String {
-    customers(lab).fold(String::new(), |mut text, (customer, host)| {
-        let _ = writeln!(text, "{}/32 {}", host.address, customer.name);
-        text
-    })
-}
-
-fn customers(lab: &Lab) -> impl Iterator<Item = (&'static Customer, &Host)> {
-    CUSTOMERS.iter().zip(&lab.hosts[2..])
-}
-
 /// Shows it, and lets weirstat sum it up.
-pub fn show(lab: &Lab, weir: &Weir, lines: &Lines) -> Result<()> {
+pub fn show(lab: &Lab, weir: &Weir, customers: &Customers) -> Result<()> {
     let (detour, longer, when) = DETOUR;
     println!(
-        "\n2. Round trips: three customers load pages from left. Each has a line of its\n\
+        "\n2. Round trips: three customers load pages from internet. Each has a line of its\n\
          \x20  own, as long as the column `line` says; weir is not told, but measures it.\n\n\
          \x20  Look at rtt lan, the round trip beyond the customer's side. After {} s the\n\
          \x20  line of {} takes {longer} ms: see how soon it shows. rtt wan is the round\n\
-         \x20  trip beyond the other side, to left; waits is the time that packets to the\n\
-         \x20  customer spend inside weir (of 99 in a hundred).\n",
+         \x20  trip beyond the other side, to internet; waits is the time that packets to\n\
+         \x20  the customer spend inside weir (of 99 in a hundred).\n",
         when.as_secs(),
         CUSTOMERS[detour].name,
     );
     let browsing: Vec<Browsing> =
-        customers(lab).map(|(_, host)| Browsing::start(host, lab.left())).collect::<Result<_>>()?;
+        customers.iter().map(|(_, host)| Browsing::start(host, lab.left())).collect::<Result<_>>()?;
     let measured = Measured::of(weir)?;
     let bounds = measured.bounds()?;
     let mut round_trips = CUSTOMERS.map(|customer| customer.round_trip);
@@ -102,7 +58,7 @@ pub fn show(lab: &Lab, weir: &Weir, lines: &Lines) -> Result<()> {
         }
         last = look;
         if begun.elapsed() + interval / 2 >= when && round_trips[detour] != longer {
-            lines.0[detour].hold(each_way(longer));
+            customers.lines[detour].hold(each_way(longer));
             round_trips[detour] = longer;
         }
     }
@@ -112,23 +68,10 @@ pub fn show(lab: &Lab, weir: &Weir, lines: &Lines) -> Result<()> {
          line before and after.",
         CUSTOMERS[detour].name
     );
-    weirstat(weir, &["rtt", "--plot", CUSTOMERS[detour].name])?;
+    weirstat::show(weir, &["rtt", "--plot", CUSTOMERS[detour].name])?;
     println!("\nAll customers, over the whole time:");
-    weirstat(weir, &["rtt"])
-}
-
-/// Runs weirstat, as its user would, with these words.
-fn weirstat(weir: &Weir, words: &[&str]) -> Result<()> {
-    println!("\n$ weirstat {}", words.join(" "));
-    std::io::stdout().flush()?;
-    let status = Command::new(program("weirstat")?)
-        .arg("--socket")
-        .arg(weir.folder().join("stats.sock"))
-        .args(words)
-        .stdin(Stdio::null())
-        .status()
-        .context("weirstat")?;
-    ensure!(status.success(), "weirstat ended with {status}");
+    weirstat::show(weir, &["rtt"])?;
+    customers.lines[detour].hold(each_way(CUSTOMERS[detour].round_trip));
     Ok(())
 }
 

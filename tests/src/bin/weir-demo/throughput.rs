@@ -12,19 +12,19 @@ use weir_tests::lab::Lab;
 use crate::screen::{Screen, progress};
 
 /// How long the transfer runs.
-const LENGTH: Duration = Duration::from_secs(7);
+const LENGTH: Duration = Duration::from_secs(5);
 /// Between two looks at the counters.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Shows it, and sums it up.
 pub fn show(lab: &Lab, weir: &Weir) -> Result<()> {
-    let (left, right) = (lab.left(), lab.right());
+    let (internet, office) = (lab.left(), lab.right());
     println!(
-        "1. Throughput: a TCP transfer from left to right, {} to {}.\n\
+        "1. Throughput: a TCP transfer from internet to office, {} to {}.\n\
          \x20  Look at clocks/packet, what each node of weir's graph costs, and at drops.\n",
-        left.address, right.address
+        internet.address, office.address
     );
-    let stream = Stream::start(left, right)?;
+    let stream = Stream::start(internet, office)?;
     let mut screen = Screen::of_stdout();
     let begun = Instant::now();
     let first = Look::take(weir, &stream)?;
