@@ -110,17 +110,24 @@ const NODE_MAX: Pair = pair!(
     "max",
     simple("bits/s", BY_NODE, "the node's capacity").as_gauge().counted_by(Rows::Control)
 );
-/// The node above a customer, and above a node; the same in both directions.
-static PARENT: Description = Description::simple(
-    "/shaper/{scope}/parent",
+/// The node above a customer; the same in both directions.
+static CUSTOMER_PARENT: Description = Description::simple(
+    "/shaper/customers/parent",
     "",
+    BY_CUSTOMER,
+    "the node above the customer: its number in /shaper/nodes/names plus 1; 0: none",
+)
+.as_gauge()
+.counted_by(Rows::Control);
+/// The node above a node.
+static NODE_PARENT: Description = Description::simple(
+    "/shaper/nodes/parent",
     "",
+    BY_NODE,
     "the node above: its number in /shaper/nodes/names plus 1; 0: none",
 )
 .as_gauge()
 .counted_by(Rows::Control);
-const CUSTOMER_PARENT: Vector = Vector::of_template("/shaper/customers/parent", &PARENT);
-const NODE_PARENT: Vector = Vector::of_template("/shaper/nodes/parent", &PARENT);
 
 /// Figures of a tin: those of CAKE's table.
 const TIN_SENT: Pair = pair!(
@@ -329,8 +336,8 @@ pub fn grow(counters: &mut Counters, customers: usize, nodes: usize) -> Result<(
     for vector in [NODE_RATE, NODE_MIN, NODE_MAX].into_iter().flatten() {
         counters.grow_simple(vector, nodes)?;
     }
-    counters.grow_simple(CUSTOMER_PARENT, customers)?;
-    counters.grow_simple(NODE_PARENT, nodes)
+    counters.grow_simple(&CUSTOMER_PARENT, customers)?;
+    counters.grow_simple(&NODE_PARENT, nodes)
 }
 
 /// The most of each.
@@ -576,8 +583,8 @@ impl Planned {
             customers: [down, up],
             queues: [queue_down, queue_up],
             nodes: [nodes_down, nodes_up],
-            customer_parents: counters.simple_row(CUSTOMER_PARENT, 0, customers, 0)?,
-            node_parents: counters.simple_row(NODE_PARENT, 0, nodes, 0)?,
+            customer_parents: counters.simple_row(&CUSTOMER_PARENT, 0, customers, 0)?,
+            node_parents: counters.simple_row(&NODE_PARENT, 0, nodes, 0)?,
         })
     }
 

@@ -8,8 +8,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_stats::{Bounds, Catalogue, Columns, Description, Entry, Kind, Reader, Rows, Semantics};
+use weir_tests::appliance::Weir;
 use weir_tests::clients::ping_all;
-use weir_tests::scenario::{BRIDGED, Forwarder, PLAIN, Setting, run};
+use weir_tests::lab::Lab;
+use weir_tests::plans::Customer;
+use weir_tests::scenario::{BRIDGED, Forwarder, PLAIN, Setting, run, unless_skipped};
 
 #[test]
 fn a_live_weir_describes_all_that_it_publishes() {
@@ -17,14 +20,19 @@ fn a_live_weir_describes_all_that_it_publishes() {
     let customers = Some("10.0.1.0/24 left\n10.0.2.0/24 right\n");
     let router = told(Setting { queues: 2, workers: 2, customers, ..PLAIN });
     let bridge = told(Setting { queues: 2, workers: 2, ..BRIDGED });
-    let (Some((mut descriptions, mut listing)), Some((others, entries))) = (router, bridge) else { return };
-    for description in others {
-        match descriptions.iter().find(|it| it.path == description.path) {
-            Some(known) => assert_eq!(*known, description),
-            None => descriptions.push(description),
+    let shaper = shaped().unwrap();
+    let (Some((mut descriptions, mut listing)), Some(bridge), Some(shaper)) = (router, bridge, shaper) else {
+        return;
+    };
+    for (others, entries) in [bridge, shaper] {
+        for description in others {
+            match descriptions.iter().find(|it| it.path == description.path) {
+                Some(known) => assert_eq!(*known, description),
+                None => descriptions.push(description),
+            }
         }
+        listing.extend(entries);
     }
-    listing.extend(entries);
     let verdicts: Vec<Entry> =
         listing.iter().filter(|entry| entry.name.starts_with("/xdp/")).cloned().collect();
     docs("paths", &paths(descriptions)).unwrap();
@@ -33,20 +41,42 @@ fn a_live_weir_describes_all_that_it_publishes() {
     docs("verdicts", &leaves("/", &verdicts)).unwrap();
 }
 
-/// What a live weir says of itself, checked against what it publishes; `None` where none can run.
-fn told(setting: Setting) -> Option<(Vec<Description>, Vec<Entry>)> {
+/// What is described, and what there is.
+type Said = (Vec<Description>, Vec<Entry>);
+
+/// What a live weir says of itself; `None` where none can run.
+fn told(setting: Setting) -> Option<Said> {
     let mut told = None;
     run(Forwarder::Weir, setting, |lab, weir| {
-        let reader = Reader::connect(weir.context("weir runs")?.folder().join("stats.sock"))?;
-        ping_all(lab.left(), lab.right().address, 1)?;
-        let (catalogue, listing) = (Catalogue::of(&reader)?, reader.list()?);
-        every_entry_is_described(&catalogue, &listing)?;
-        every_description_is_of_something(&catalogue, &listing)?;
-        every_column_has_a_name(&catalogue, &listing, &reader)?;
-        told = Some((catalogue.descriptions().to_vec(), listing));
+        told = Some(said(lab, weir.context("weir runs")?)?);
         Ok(())
     });
     told
+}
+
+/// The same of one that shapes.
+fn shaped() -> Result<Option<Said>> {
+    let mut told = None;
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice"], 1)?;
+        let network = r#"{"tower":{"downloadBandwidthMbps":100,"uploadBandwidthMbps":100,"type":"ap"}}"#;
+        let alice = Customer { host: lab.right(), id: "alice", node: "tower", min: [1.0; 2], max: [10.0; 2] };
+        let weir = Weir::shaping(&lab, 1, network, &[alice], "")?;
+        told = Some(said(&lab, &weir)?);
+        weir.stop()
+    })?;
+    Ok(told)
+}
+
+/// What a weir says of itself, checked against what it publishes.
+fn said(lab: &Lab, weir: &Weir) -> Result<Said> {
+    let reader = Reader::connect(weir.folder().join("stats.sock"))?;
+    ping_all(lab.left(), lab.right().address, 1)?;
+    let (catalogue, listing) = (Catalogue::of(&reader)?, reader.list()?);
+    every_entry_is_described(&catalogue, &listing)?;
+    every_description_is_of_something(&catalogue, &listing)?;
+    every_column_has_a_name(&catalogue, &listing, &reader)?;
+    Ok((catalogue.descriptions().to_vec(), listing))
 }
 
 fn every_entry_is_described(catalogue: &Catalogue, listing: &[Entry]) -> Result<()> {
