@@ -41,6 +41,15 @@ impl Measured {
         }
     }
 
+    /// One row of a vector.
+    pub fn row(&self, path: &str, row: usize) -> Result<Vec<u64>> {
+        let entry = self.0.find(path)?.with_context(|| format!("{path} is not there"))?;
+        match self.0.read(&entry)? {
+            Value::Simple(rows) => rows.into_iter().nth(row).context("a row"),
+            other => bail!("{path} is {other:?}"),
+        }
+    }
+
     /// The columns of a vector of packets and bytes, summed over the workers.
     pub fn pairs(&self, path: &str) -> Result<Vec<weir_stats::Pair>> {
         match self.value(path)? {

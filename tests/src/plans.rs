@@ -25,6 +25,11 @@ pub struct Customer<'a> {
 
 /// Writes `network.json` and `ShapedDevices.csv`.
 pub fn write(folder: &Path, network: &str, customers: &[Customer<'_>]) -> Result<()> {
+    write_with(folder, network, customers, "")
+}
+
+/// The same with more lines at the end of `ShapedDevices.csv`.
+pub fn write_with(folder: &Path, network: &str, customers: &[Customer<'_>], more: &str) -> Result<()> {
     let mut devices = String::from(
         "Circuit ID,Circuit Name,Device ID,Device Name,Parent Node,MAC,IPv4,IPv6,\
          Download Min Mbps,Upload Min Mbps,Download Max Mbps,Upload Max Mbps,Comment\n",
@@ -37,6 +42,7 @@ pub fn write(folder: &Path, network: &str, customers: &[Customer<'_>]) -> Result
             "{id},customer {id},{number},device,{node},,{address},,{min_down},{min_up},{max_down},{max_up},"
         )?;
     }
+    devices += more;
     fs::write(folder.join("network.json"), network)?;
     fs::write(folder.join("ShapedDevices.csv"), devices)?;
     Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use weir_stats::Pair;
 use weir_tests::appliance::Weir;
-use weir_tests::clients::{Stream, ping};
+use weir_tests::clients::{Probe, Stream, UdpEcho, ping};
 use weir_tests::lab::{Host, Lab};
 use weir_tests::measured::Measured;
 use weir_tests::plans::{self, Customer};
@@ -197,6 +197,57 @@ fn two_workers_hold_each_customer_to_the_plan() -> Result<()> {
         is_within(seen[1], 15.0, 0.005, "bob")?;
         is_within(seen[2], 30.0, 0.005, "both, up")?;
         drop(streams);
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}
+
+/// Lines of so many customers elsewhere; one in a hundred has another plan in another `turn`.
+fn others(count: u32, turn: u32) -> String {
+    (0..count)
+        .map(|at| {
+            let address = std::net::Ipv4Addr::from(0x6440_0000 + at);
+            let max = if at % 100 == 7 { 50 + turn } else { 50 };
+            format!("other-{at},,{at},device,tower,,{address},,1,1,{max},{max},\n")
+        })
+        .collect()
+}
+
+#[test]
+fn a_reload_of_a_hundred_thousand_customers_disturbs_nobody() -> Result<()> {
+    const OTHERS: u32 = 100_000;
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice"], 1)?;
+        let [internet, alice] = &lab.hosts[..] else { unreachable!("two hosts") };
+        let folder = lab.router.folder()?;
+        let customers = [plan(alice, "alice", 1.0, 100.0)];
+        let network = tower(100_000.0);
+        let weir = Weir::shaping(&lab, 1, &network, &customers, "")?;
+        plans::write_with(&folder, &network, &customers, &others(OTHERS, 0))?;
+        weir.reload()?;
+        let echo = UdpEcho::start(alice)?;
+        let probe = Probe::start(internet, &echo)?;
+        thread::sleep(Duration::from_secs(1));
+        let quiet = probe.longest_silence(Instant::now() - Duration::from_secs(1), Instant::now());
+        plans::write_with(&folder, &network, &customers, &others(OTHERS, 1))?;
+        let begin = Instant::now();
+        weir.reload()?;
+        let end = Instant::now();
+        thread::sleep(Duration::from_millis(500));
+        let silence = probe.longest_silence(begin, end);
+        let (asked, answered) = probe.counts();
+        println!(
+            "{OTHERS} customers, 1 % with another plan: reload in {:?}; longest silence {silence:?}, {quiet:?} before; {answered} of {asked} answered",
+            end - begin
+        );
+        ensure!(end - begin < Duration::from_secs(20), "the reload took {:?}", end - begin);
+        // Two cores, shared with everything: a worker waits for its turn longer than for any plan.
+        ensure!(silence < Duration::from_millis(150), "silence of {silence:?}");
+        ensure!(asked - answered <= 2, "{answered} of {asked} probes were answered");
+        let said = Measured::of(&weir)?;
+        let column = said.column("/customers/names", "other-7")?;
+        ensure!(said.row("/shaper/customers/down/max", 0)?.get(column) == Some(&51_000_000), "the new plan");
+        drop((probe, echo));
         weir.counters().conserve()?;
         weir.stop()
     })
