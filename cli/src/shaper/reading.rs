@@ -8,7 +8,7 @@ use weir_stats::ReadError;
 
 use crate::rtt::pass::{PART, runs};
 
-use super::source::{Source, Vectors};
+use super::source::{ACK_FILTER, Source, Vectors};
 use super::tree::{Item, Tree};
 
 /// Objects that are read at once: each has some ten numbers.
@@ -156,12 +156,14 @@ fn flows(source: &Source, vectors: &[Vectors; 2], objects: &[usize]) -> Result<V
     Ok(flows)
 }
 
-/// Packets dropped, whatever the cause.
+/// Packets lost, whatever the cause.
 fn drops(source: &Source, vectors: &Vectors, run: &Range<usize>) -> Result<Vec<u64>, ReadError> {
     let width = source.causes.len().max(1);
     let cells = source.numbers(vectors.dropped.as_ref(), run, width)?;
-    Ok(cells
-        .chunks(width)
-        .map(|causes| causes.iter().fold(0, |sum: u64, it| sum.saturating_add(*it)))
-        .collect())
+    let is_loss = |at: usize| source.causes.get(at).is_none_or(|cause| cause != ACK_FILTER);
+    let sum = |causes: &[u64]| {
+        let losses = causes.iter().enumerate().filter(|(at, _)| is_loss(*at));
+        losses.fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
+    };
+    Ok(cells.chunks(width).map(sum).collect())
 }

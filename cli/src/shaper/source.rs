@@ -28,6 +28,8 @@ pub const TITLES: &str = "/customers/titles";
 pub const PREFIXES: &str = subject::PREFIXES;
 /// Why packets are dropped from queues.
 pub const CAUSES: &str = "/shaper/causes";
+/// The one that is no loss: what the packet says, a later one says as well.
+pub const ACK_FILTER: &str = "ack-filter";
 /// Kinds of queues.
 pub const QUEUES: &str = "/shaper/queues";
 

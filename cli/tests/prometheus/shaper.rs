@@ -22,7 +22,7 @@ fn served(socket: &Path, customers: usize) -> (Shaped, Server) {
         weir.rates("/shaper/customers/down", customer, [1_000_000, 100_000_000, 90_000_000]);
         weir.pair("/shaper/customers/up/sent", customer, 5, 600);
         weir.pair("/shaper/customers/up/backlog", customer, 1, 120);
-        weir.set("/shaper/customers/down/dropped", 5 * customer + 2, 7);
+        weir.set("/shaper/customers/down/dropped", 6 * customer + 2, 7);
         weir.set("/shaper/customers/down/tins/target", 8 * customer + 1, 5_000);
         weir.wait("down", customer, 1_000, 3);
     }

@@ -66,7 +66,7 @@ const VECTORS: [(By, &str, Option<&str>, Form); 33] = [
 ];
 
 /// Why packets are dropped, in the order of the columns.
-const CAUSES: [&str; 5] = ["codel", "blue", "overlimit", "refused", "removed"];
+const CAUSES: [&str; 6] = ["codel", "blue", "overlimit", "refused", "removed", "ack-filter"];
 /// Kinds of queues.
 const QUEUES: [&str; 4] = [
     "diffserv4 triple-isolate rtt 100ms",

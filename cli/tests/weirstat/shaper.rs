@@ -39,7 +39,8 @@ fn busy(socket: &Path) -> (Shaped, Server) {
     weir.set("/shaper/customers/down/marked", 0, 20);
     weir.set("/shaper/customers/down/dropped", 0, 10);
     weir.set("/shaper/customers/down/dropped", 2, 2);
-    weir.set("/shaper/customers/down/dropped", 2 * 5, 7);
+    weir.set("/shaper/customers/down/dropped", 2 * 6, 7);
+    weir.set("/shaper/customers/up/dropped", 5, 11);
     weir.wait("down", 0, 1_000, 900);
     weir.wait("down", 0, 20_000, 100);
     weir.wait("down", 2, 500, 10);
@@ -143,7 +144,7 @@ down
 up
   queue besteffort flows rtt 30ms
   plan 500kbit to 20.0Mbit, can get 20.0Mbit
-  sent 100000 bytes 400 pkt (dropped 0; marked 0)
+  sent 100000 bytes 400 pkt (dropped 0; marked 0; ACKs filtered 11)
   backlog 0b 0p
   delay p50 - p90 - p99 - max - of 0 pkt
             best effort
@@ -227,7 +228,7 @@ fn json_of_a_customer_has_the_names_of_tc() {
             "queue": "diffserv4 triple-isolate rtt 100ms",
             "rate_bps": 90_000_000, "min_bps": 1_000_000, "max_bps": 100_000_000,
             "sent": {"packets": 800, "bytes": 1_000_000}, "sent_bps": null, "backlog": {"packets": 3, "bytes": 4542},
-            "dropped": {"codel": 10, "blue": 0, "overlimit": 2, "refused": 0, "removed": 0}, "marked": 20,
+            "dropped": {"codel": 10, "blue": 0, "overlimit": 2, "refused": 0, "removed": 0, "ack-filter": 0}, "marked": 20,
             "delay": {"count": 1000, "p50_us": 995.094, "p90_us": 1023.0, "p99_us": 20398.309, "max_us": 20479},
             "tins": null,
         })

@@ -12,7 +12,7 @@ use crate::rtt::table::{max, quantile};
 use crate::shaper::WAYS;
 use crate::shaper::delays::Delays;
 use crate::shaper::reading::{Flow, Reading};
-use crate::shaper::source::{CUSTOMERS, PREFIXES, QUEUES, Source, TITLES};
+use crate::shaper::source::{ACK_FILTER, CUSTOMERS, PREFIXES, QUEUES, Source, TITLES};
 use crate::shaper::tree::{Item, Tree};
 
 use super::tins::{Tins, bits};
@@ -148,10 +148,14 @@ impl Queue {
         if let Some(now) = self.bits {
             write!(out, ", {}", bits(now as u64))?;
         }
-        let causes = self.dropped.iter().filter(|(_, count)| *count > 0);
+        let (filtered, causes): (Vec<_>, Vec<_>) =
+            self.dropped.iter().filter(|(_, count)| *count > 0).partition(|(cause, _)| cause == ACK_FILTER);
+        let causes = causes.into_iter();
         let causes: Vec<String> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
         let causes = if causes.is_empty() { String::new() } else { format!(": {}", causes.join(", ")) };
-        writeln!(out, " (dropped {drops}{causes}; marked {marks})")?;
+        write!(out, " (dropped {drops}{causes}; marked {marks}")?;
+        filtered.iter().try_for_each(|(_, count)| write!(out, "; ACKs filtered {count}"))?;
+        writeln!(out, ")")?;
         writeln!(out, "  backlog {}b {}p", backlog[1], backlog[0])?;
         if let Some((source, figures)) = measured.zip(self.delay.as_ref()) {
             let count = figures.count;

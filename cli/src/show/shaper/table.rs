@@ -201,7 +201,7 @@ mod tests {
             shaped.pair(&format!("{path}/sent"), at, 0, sent + 11_250_000);
             shaped.pair(&format!("{path}/backlog"), at, 30, 45_420);
         }
-        shaped.set("/shaper/customers/down/dropped", 5, 3);
+        shaped.set("/shaper/customers/down/dropped", 6, 3);
         shaped.set("/shaper/customers/down/marked", 1, 2_469);
         shaped.wait("down", 1, 5_000, 50);
         shaped.wait("down", 1, 20_000_000, 50);
