@@ -34,20 +34,20 @@ fn a_greedy_customer_is_seen_in_the_tree_and_in_the_queue() -> Result<()> {
 
         let tree = json(&weir, &["--customers", "--interval", "3"])?;
         let named = |list: &str, name: &str| {
-            let all = tree[list].as_array().into_iter().flatten();
-            all.cloned().find(|it| it["name"] == name).with_context(|| format!("no {name} in {tree}"))
+            let found = tree[list].as_array().into_iter().flatten().find(|it| it["name"] == name);
+            found.with_context(|| format!("no {name} in {tree}"))
         };
         let (tower, alices, bobs) =
             (named("nodes", "tower")?, named("customers", "alice")?, named("customers", "bob")?);
         ensure!((&tower["kind"], &tower["customers"]) == (&Value::from("ap"), &Value::from(2)), "{tower}");
         ensure!(alices["parent"] == "tower" && bobs["parent"] == "tower", "{alices} {bobs}");
-        for (what, max) in [(&tower, 100e6), (&alices, 20e6), (&bobs, 50e6)] {
+        for (what, max) in [(tower, 100e6), (alices, 20e6), (bobs, 50e6)] {
             for way in ["down", "up"] {
                 ensure!(number(&what[way]["max_bps"])? == max, "{what}");
             }
         }
         ensure!(number(&tower["down"]["plans_bps"])? == 70e6, "{tower}");
-        for (what, max) in [(&tower, 100e6), (&alices, 20e6)] {
+        for (what, max) in [(tower, 100e6), (alices, 20e6)] {
             let (sent, part) = (number(&what["down"]["sent_bps"])?, number(&what["down"]["use"])?);
             // The sweep writes what has passed a moment later.
             ensure!((sent / 20e6 - 1.0).abs() < 0.05, "{sent} bits a second instead of 20 Mbit/s: {what}");
