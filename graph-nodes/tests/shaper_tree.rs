@@ -259,7 +259,7 @@ fn children_share_their_parent_by_weight_and_fill_it() {
     near(shares[0], 12.5e6, 0.01);
     near(shares[1], 25e6, 0.01);
     near(shares[2], 62.5e6, 0.01);
-    never_above(world.sent.iter().map(|sent| (sent.at, sent.length)), 100 * MBIT, 0, "node");
+    never_above(world.sent.iter().map(|sent| (sent.at, sent.length)), 100 * MBIT, 1514, "node");
     world.shaper.audit().unwrap();
 }
 

@@ -1,7 +1,14 @@
 //! Large arrays: in huge pages (packets of random leaves would miss the TLB at each step otherwise), and of zeros, which cost nothing until they are touched.
 //!
-//! The only unsafe code of the shaper but eight comparisons at once: advice about memory that nothing has been written to yet, and [`Zeroed`]: whoever
-//! implements it promises that a value may be all zeros.
+//! The only unsafe code of the shaper but eight comparisons at once: advice about memory that nothing has been written to yet, [`Zeros`], which owns memory
+//! that it has allocated itself, and [`Zeroed`]: whoever implements it promises that a value may be all zeros.
+
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+    slice,
+};
 
 use rustix::mm::{Advice, madvise};
 
@@ -23,12 +30,69 @@ pub(super) fn filled<T>(number: usize, value: impl FnMut(u32) -> T) -> Vec<T> {
     memory
 }
 
-/// So many zeros; a page of them is the kernel's until it is written to.
-pub(super) fn zeroed<T: Zeroed>(number: usize) -> Box<[T]> {
-    let mut memory = Box::<[T]>::new_zeroed_slice(number);
-    advise(memory.as_mut_ptr().cast::<u8>(), size_of_val(&*memory));
-    // SAFETY: `Zeroed`.
-    unsafe { memory.assume_init() }
+/// An array that began as zeros; a page of it is the kernel's until it is written to.
+///
+/// Not `alloc_zeroed` for the type's own alignment: the system's allocator only has untouched pages for what needs no more than 16, and would write
+/// zeros to all others.
+pub(super) struct Zeros<T> {
+    /// What was allocated, and where in it values begin.
+    memory: NonNull<u8>,
+    layout: Layout,
+    first: NonNull<T>,
+    number: usize,
+}
+
+// SAFETY: it owns its values as a `Box<[T]>` does.
+unsafe impl<T: Send> Send for Zeros<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Zeros<T> {}
+
+/// So many zeros.
+///
+/// # Panics
+/// If that is more than there can be.
+pub(super) fn zeroed<T: Zeroed + Copy>(number: usize) -> Zeros<T> {
+    let room = size_of::<T>().checked_mul(number).and_then(|bytes| bytes.checked_add(align_of::<T>()));
+    let layout = room.and_then(|room| Layout::from_size_align(room, 16).ok());
+    let Some(layout) = layout else { panic!("{number} × {} bytes are too much", size_of::<T>()) };
+    // SAFETY: the layout is not empty: an alignment is at least 1.
+    let start = unsafe { alloc_zeroed(layout) };
+    let Some(memory) = NonNull::new(start) else { handle_alloc_error(layout) };
+    // SAFETY: there is room for an alignment on top of the values.
+    let first = unsafe { memory.add(memory.align_offset(align_of::<T>())) }.cast();
+    advise(memory.as_ptr(), layout.size());
+    Zeros { memory, layout, first, number }
+}
+
+impl<T: Zeroed + Copy> Default for Zeros<T> {
+    fn default() -> Zeros<T> {
+        zeroed(0)
+    }
+}
+
+impl<T> Deref for Zeros<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: so many values are there, aligned and allocated, which zeros are (`Zeroed`); the borrow is of all of them.
+        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.number) }
+    }
+}
+
+impl<T> DerefMut for Zeros<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.number) }
+    }
+}
+
+impl<T> Drop for Zeros<T> {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `zeroed`; values are `Copy`, so there is nothing to drop.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) }
+    }
 }
 
 /// Asks for huge pages.

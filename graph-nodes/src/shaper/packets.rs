@@ -4,7 +4,7 @@
 
 use super::{
     Arrival, PureAck,
-    memory::{filled, zeroed},
+    memory::{Zeros, filled, zeroed},
     sets::{NONE, next},
 };
 use crate::fib::prefetch;
@@ -76,9 +76,9 @@ pub(super) struct Packets {
 #[derive(Default)]
 pub(super) struct Acks {
     /// By place.
-    queued: Box<[PureAck]>,
+    queued: Zeros<PureAck>,
     /// By flow: of its first packet.
-    first: Box<[PureAck]>,
+    first: Zeros<PureAck>,
 }
 
 impl Acks {

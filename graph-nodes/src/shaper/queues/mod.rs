@@ -15,7 +15,7 @@ use super::{
     Cause, Counters, Discipline, Dropped, Leaf, Settings, TINS, Totals,
     flows::Flows,
     hosts::Hosts,
-    memory::{Zeroed, zeroed},
+    memory::{Zeroed, Zeros, zeroed},
     packets::Packets,
     sets::NONE,
     tin::{Former, Tin, TinPool},
@@ -27,6 +27,7 @@ const LEAST_MEMORY: u64 = 4 << 20;
 const INTERVALS: u64 = 4;
 
 /// A leaf's state: two lines, of which a packet touches the first. All zeros: not set up, which a limit of 0 says.
+#[derive(Clone, Copy)]
 #[repr(C, align(128))]
 struct LeafState {
     tins: [u32; TINS],
@@ -58,7 +59,7 @@ const _: () = assert!(size_of::<Tin>() == 256);
 pub struct Queues {
     settings: Settings,
     disciplines: Vec<Prepared>,
-    leaves: Box<[LeafState]>,
+    leaves: Zeros<LeafState>,
     tins: TinPool,
     flows: Flows,
     hosts: Hosts,

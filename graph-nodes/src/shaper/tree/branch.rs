@@ -34,6 +34,7 @@ struct List {
 }
 
 /// A node's children and counters. All zeros: not set up.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Branch {
     green: List,
@@ -56,6 +57,7 @@ pub(super) struct Branch {
     pub(super) rate: u64,
     pub(super) rates: Rates,
     pub(super) children: u32,
+    chose_green: bool,
     /// How many children have which logarithm of weight.
     classes: [u32; 32],
     buckets: [List; BUCKETS as usize],
@@ -89,16 +91,40 @@ impl Branch {
         self.green.head != NONE
     }
 
-    /// Whose turn it is.
-    #[inline(always)]
-    pub(super) fn head(&self) -> u32 {
-        if self.green.head != NONE {
-            self.green.head
-        } else if self.occupied != 0 {
-            self.buckets[self.first() as usize].head
-        } else {
-            NONE
+    /// Decides whose turn it is; `mtu` are the bytes of a full packet.
+    #[inline]
+    pub(super) fn choose(&mut self, members: &[Member], time: u64, mtu: u32) -> u32 {
+        self.chose_green = self.green.head != NONE;
+        if self.occupied == 0 {
+            return self.green.head;
         }
+        let yellow = self.buckets[self.first() as usize].head;
+        if self.chose_green && self.is_urgent(&members[yellow as usize], time, mtu) {
+            self.chose_green = false;
+        }
+        if self.chose_green { self.green.head } else { yellow }
+    }
+
+    /// Whether the choice was made among those whose guarantee is due.
+    #[inline(always)]
+    pub(super) fn chose_green(&self) -> bool {
+        self.chose_green
+    }
+
+    /// A child that its own ceiling keeps below its share, and that has waited for half of what it may make up for. Guarantees can be made up for much
+    /// longer; and they lose nothing, for this child takes no more than its share of what they leave.
+    #[inline]
+    fn is_urgent(&self, child: &Member, time: u64, mtu: u32) -> bool {
+        let behind = self.time.wrapping_sub(child.tag) as i64;
+        !child.is(GREEN)
+            && behind > i64::from(child.inverse_weight) << self.packet
+            && child.ceil().after(mtu / 2, child.ceil_cost).ticks() <= time
+    }
+
+    /// Takes out whoever was chosen.
+    #[inline]
+    pub(super) fn pop(&mut self, members: &mut [Member]) {
+        if self.chose_green { self.pop_green(members) } else { self.pop_yellow(members) }
     }
 
     #[inline]
@@ -115,7 +141,7 @@ impl Branch {
     }
 
     #[inline]
-    pub(super) fn pop_green(&mut self, members: &mut [Member]) {
+    fn pop_green(&mut self, members: &mut [Member]) {
         let member = &mut members[self.green.head as usize];
         member.flags &= !GREEN;
         self.green.head = member.next_green;
@@ -176,7 +202,7 @@ impl Branch {
 
     /// Takes out the first of those that borrow.
     #[inline]
-    pub(super) fn pop_yellow(&mut self, members: &mut [Member]) {
+    fn pop_yellow(&mut self, members: &mut [Member]) {
         let bucket = self.first();
         let list = &mut self.buckets[bucket as usize];
         let member = &mut members[list.head as usize];
@@ -205,12 +231,12 @@ impl Branch {
         false
     }
 
-    /// The first of those that borrow has sent so many bytes.
+    /// Whoever was chosen has borrowed so many bytes.
     #[inline]
-    pub(super) fn serve_yellow(&mut self, members: &mut [Member], child: u32, bytes: u32) {
+    pub(super) fn serve(&mut self, members: &mut [Member], child: u32, bytes: u32) {
         let member = &mut members[child as usize];
         let begins = member.tag >> self.shift << self.shift;
-        if begins.wrapping_sub(self.time) as i64 > 0 {
+        if !self.chose_green && begins.wrapping_sub(self.time) as i64 > 0 {
             self.time = begins;
         }
         member.tag = member.tag.wrapping_add(u64::from(bytes) * u64::from(member.inverse_weight));

@@ -2,14 +2,18 @@
 
 use super::{
     branch::Branch,
-    member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, Member, Moment, TIMER, YELLOW},
+    member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, HELD, Member, Moment, TIMER, YELLOW},
     meter::Meter,
     overhead::Overhead,
     wheel::{Event, Wheel},
 };
 use crate::{
     fib::prefetch,
-    shaper::{Dropped, Leaf, Queues, Settings, memory::zeroed, sets::NONE},
+    shaper::{
+        Dropped, Leaf, Queues, Settings,
+        memory::{Zeros, zeroed},
+        sets::NONE,
+    },
 };
 
 /// How far guarantees may lag and be made up for: 1/100 s.
@@ -20,11 +24,11 @@ const LATENESS: u64 = 100;
 
 /// Members are numbered: nodes first, then leaves.
 pub(super) struct Tree {
-    pub(super) members: Box<[Member]>,
+    pub(super) members: Zeros<Member>,
     /// Of nodes.
-    pub(super) branches: Box<[Branch]>,
+    pub(super) branches: Zeros<Branch>,
     /// Of leaves.
-    pub(super) meters: Box<[Meter]>,
+    pub(super) meters: Zeros<Meter>,
     pub(super) wheel: Wheel,
     pub(super) overheads: Vec<Overhead>,
     changed: Changed,
@@ -50,6 +54,8 @@ struct Changed {
 pub(super) struct Turn {
     pub(super) leaf: u32,
     pub(super) listed: bool,
+    /// In the list of those whose guarantee is due.
+    pub(super) green: bool,
     pub(super) time: u64,
 }
 
@@ -129,6 +135,7 @@ impl Tree {
     pub(super) fn stock_above(&mut self, member: u32, packets: u64, bytes: u64, comes: bool) {
         let mut member = self.members[member as usize].parent;
         while let Some(branch) = self.branches.get_mut(member as usize) {
+            let begins = branch.backlog == 0;
             if comes {
                 branch.backlog += packets;
                 branch.backlog_bytes += bytes;
@@ -137,7 +144,12 @@ impl Tree {
                 branch.backlog_bytes -= bytes;
             }
             self.change(member);
-            member = self.members[member as usize].parent;
+            let state = &mut self.members[member as usize];
+            let above = state.parent;
+            if begins && let Some(above) = self.branches.get(above as usize) {
+                above.welcome(state);
+            }
+            member = above;
         }
     }
 
@@ -150,7 +162,7 @@ impl Tree {
     #[inline]
     pub(super) fn begin(&mut self, leaf: u32, now: u64) {
         let member = &mut self.members[leaf as usize];
-        if member.ceil().ticks < now {
+        if member.ceil_ticks() < now {
             // It does not send before its packet is there.
             member.set_ceil(Moment::at(now));
         }
@@ -166,7 +178,7 @@ impl Tree {
         let state = &mut self.members[member as usize];
         if !state.is(TIMER) {
             state.flags |= TIMER;
-            let due = state.ceil().ticks.max(least);
+            let due = state.ceil_ticks().max(least);
             self.wheel.arm(due, member << 1);
         }
     }
@@ -178,8 +190,8 @@ impl Tree {
     fn place(&mut self, member: u32, time: u64) -> bool {
         let state = &self.members[member as usize];
         let parent = state.parent;
-        let then = self.members[parent as usize].ceil().ticks.max(time);
-        if state.ceil().ticks > then {
+        let then = self.members[parent as usize].ceil_ticks().max(time);
+        if state.is_blocked(then) {
             self.arm(member, 0);
             return false;
         }
@@ -198,7 +210,7 @@ impl Tree {
         let state = &mut self.members[member as usize];
         if state.rate_cost != 0 && !state.is(GUARANTEE_TIMER) {
             state.flags |= GUARANTEE_TIMER;
-            let due = state.rate().ticks;
+            let due = state.rate_ticks();
             self.wheel.arm(due, member << 1 | 1);
         }
         true
@@ -212,14 +224,13 @@ impl Tree {
                 if self.members[member as usize].is(TIMER) {
                     return None;
                 }
-                if self.members[member as usize].ceil().ticks <= time {
+                if !self.members[member as usize].is_blocked(time) {
                     return Some(member);
                 }
                 self.arm(member, 0);
                 return None;
             }
             let before = self.members[member as usize].flags & (GREEN | YELLOW);
-            self.begin_above(member, time);
             if !self.place(member, time) {
                 return None;
             }
@@ -229,22 +240,6 @@ impl Tree {
                 return None;
             }
             member = state.parent;
-        }
-    }
-
-    /// If nobody else waits at the parent of this member it begins to wait now: what it has not used before is gone.
-    #[inline]
-    fn begin_above(&mut self, member: u32, time: u64) {
-        let parent = self.members[member as usize].parent;
-        if self.branches[parent as usize].is_wanted() {
-            return;
-        }
-        let above = &mut self.members[parent as usize];
-        if above.ceil().ticks < time {
-            above.set_ceil(Moment::at(time));
-        }
-        if !above.is(GREEN | YELLOW) && !above.is_root() {
-            self.branches[above.parent as usize].welcome(above);
         }
     }
 
@@ -277,7 +272,7 @@ impl Tree {
             return None;
         }
         let is_root = state.is_root();
-        if state.ceil().ticks > time {
+        if state.is_blocked(time) {
             if self.is_wanted(member, queues) {
                 self.arm(member, 0);
             }
@@ -290,7 +285,7 @@ impl Tree {
             return self.pick(member, time, queues);
         }
         if !self.is_node(member) && self.is_free_above(member, time) {
-            return Some(Turn { leaf: member, listed: false, time });
+            return Some(Turn { leaf: member, listed: false, green: false, time });
         }
         let root = self.list(member, time)?;
         self.pick(root, time, queues)
@@ -302,7 +297,7 @@ impl Tree {
         let mut above = self.members[member as usize].parent;
         while let Some(branch) = self.branches.get(above as usize) {
             let state = &self.members[above as usize];
-            if branch.is_wanted() || state.ceil().ticks > time {
+            if branch.is_wanted() || state.is_blocked(time) {
                 return false;
             }
             above = state.parent;
@@ -314,14 +309,14 @@ impl Tree {
     fn pick(&mut self, root: u32, time: u64, queues: &Queues) -> Option<Turn> {
         let mut node = root;
         loop {
-            let child = self.branches[node as usize].head();
+            let child = self.branches[node as usize].choose(&self.members, time, self.mtu);
             if child == NONE {
                 debug_assert_eq!(node, root, "who is picked has somebody listed");
                 return None;
             }
-            let green = self.branches[node as usize].has_green();
+            let green = self.branches[node as usize].chose_green();
             let state = &self.members[child as usize];
-            let blocked = state.ceil().ticks > time;
+            let blocked = state.is_blocked(time);
             if blocked || !self.is_wanted(child, queues) {
                 self.take_head(node);
                 if blocked && self.is_wanted(child, queues) {
@@ -342,7 +337,7 @@ impl Tree {
                 continue;
             }
             if !self.is_node(child) {
-                return Some(Turn { leaf: child, listed: true, time });
+                return Some(Turn { leaf: child, listed: true, green, time });
             }
             node = child;
         }
@@ -350,12 +345,7 @@ impl Tree {
 
     #[inline]
     fn take_head(&mut self, node: u32) {
-        let branch = &mut self.branches[node as usize];
-        if branch.has_green() {
-            branch.pop_green(&mut self.members);
-        } else {
-            branch.pop_yellow(&mut self.members);
-        }
+        self.branches[node as usize].pop(&mut self.members);
     }
 
     /// A turn came to nothing.
@@ -373,7 +363,7 @@ impl Tree {
     /// A packet of `length` bytes leaves: charges all above, and lists whoever has more. Returns a rate that the leaf's queue is to know.
     #[inline]
     pub(super) fn charge(&mut self, turn: &Turn, length: u32, stays: bool) -> Option<u64> {
-        let &Turn { leaf, listed, time } = turn;
+        let &Turn { leaf, listed, time, .. } = turn;
         let charged = self.overheads[0].of(length);
         let own = self.overheads[usize::from(self.members[leaf as usize].overhead)].of(length);
         // When it leaves, to a fraction, and whose guarantee it uses: its own or that of the nearest above whose is due.
@@ -381,7 +371,9 @@ impl Tree {
         let mut lender = NONE;
         let mut member = leaf;
         while let Some(state) = self.members.get(member as usize) {
-            moment = moment.max(state.ceil());
+            if state.ceil_ticks() == time {
+                moment = moment.max(state.ceil());
+            }
             if lender == NONE && state.is_due(time) {
                 lender = member;
             }
@@ -392,32 +384,48 @@ impl Tree {
         let mut lent = false;
         while let Some(state) = self.members.get_mut(member as usize) {
             let bytes = if member == leaf { own } else { charged };
-            // Who was listed and had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would
-            // reach their ceiling.
-            let full = Moment::at(0).after(self.mtu, state.ceil_cost);
-            let from = if listed { state.ceil().max(moment.before(full)) } else { moment };
+            // Who had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would reach their
+            // ceiling. A node may be one packet ahead after idle time too, or packets that happen to meet would have to be listed.
+            let from = if listed || member != leaf {
+                state.ceil().max(moment.before(self.mtu, state.ceil_cost))
+            } else {
+                moment
+            };
             state.set_ceil(from.after(bytes, state.ceil_cost));
             lent |= member == lender;
             if lent && state.rate_cost != 0 {
                 let from = state.rate().max(Moment::at(lags));
                 state.set_rate(from.after(bytes, state.rate_cost));
             }
-            let parent = state.parent;
+            if !state.is(CHANGED) {
+                state.flags |= CHANGED;
+                self.changed.push(member);
+            }
             if let Some(branch) = self.branches.get_mut(member as usize) {
                 branch.sent(length, charged, time, self.hz);
             }
-            self.change(member);
-            member = parent;
+            member = state.parent;
         }
-        self.settle(leaf, listed, stays, charged, time);
-        let at = leaf as usize - self.branches.len();
-        self.meters[at].sent(moment.ticks, own, listed, stays, self.hz)
+        self.settle(turn, stays, charged, lender);
+        let state = &mut self.members[leaf as usize];
+        if !listed && !state.is(HELD) {
+            return None;
+        }
+        state.flags |= HELD;
+        let meter = &mut self.meters[leaf as usize - self.branches.len()];
+        let news = meter.sent(moment.ticks(), own, listed, stays, self.hz);
+        if meter.is_free() {
+            state.flags &= !HELD;
+        }
+        news
     }
 
     /// After a packet: takes those who were picked out of their lists, and lists whoever has more.
     #[inline]
-    fn settle(&mut self, leaf: u32, listed: bool, stays: bool, bytes: u32, time: u64) {
+    fn settle(&mut self, turn: &Turn, stays: bool, bytes: u32, lender: u32) {
+        let &Turn { leaf, listed, time, .. } = turn;
         let mut member = leaf;
+        let mut lent = false;
         let mut wants = stays;
         loop {
             let parent = self.members[member as usize].parent;
@@ -428,11 +436,11 @@ impl Tree {
                 return;
             };
             if listed {
-                if branch.has_green() {
-                    branch.pop_green(&mut self.members);
-                } else {
-                    branch.pop_yellow(&mut self.members);
-                    branch.serve_yellow(&mut self.members, member, bytes);
+                branch.pop(&mut self.members);
+                // Whoever has used no guarantee, of their own or of anybody below them, has used their share.
+                lent |= member == lender;
+                if !lent {
+                    branch.serve(&mut self.members, member, bytes);
                 }
             }
             if wants {

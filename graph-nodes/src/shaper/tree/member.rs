@@ -10,32 +10,31 @@ const FRACTION: u32 = 16;
 /// Bits a second below which nobody is held: what a clock and a timer can still count.
 pub(super) const LEAST_RATE: u64 = 1000;
 
-/// A moment, to a fraction of a tick.
+/// A moment, in fractions of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment {
-    pub(super) ticks: u64,
-    pub(super) fraction: u16,
-}
+pub(super) struct Moment(u128);
 
 impl Moment {
     #[inline(always)]
     pub(super) const fn at(ticks: u64) -> Moment {
-        Moment { ticks, fraction: 0 }
+        Moment((ticks as u128) << FRACTION)
     }
 
-    /// So much earlier.
     #[inline(always)]
-    pub(super) fn before(self, time: Moment) -> Moment {
-        let fraction = self.fraction.wrapping_sub(time.fraction);
-        let borrow = u64::from(self.fraction < time.fraction);
-        Moment { ticks: self.ticks.saturating_sub(time.ticks + borrow), fraction }
+    pub(super) const fn ticks(self) -> u64 {
+        (self.0 >> FRACTION) as u64
     }
 
     /// So many bytes later, at `cost` each.
     #[inline(always)]
     pub(super) fn after(self, bytes: u32, cost: u64) -> Moment {
-        let sum = u64::from(bytes) * cost + u64::from(self.fraction);
-        Moment { ticks: self.ticks.saturating_add(sum >> FRACTION), fraction: sum as u16 }
+        Moment(self.0 + u128::from(u64::from(bytes) * cost))
+    }
+
+    /// So many bytes earlier.
+    #[inline(always)]
+    pub(super) fn before(self, bytes: u32, cost: u64) -> Moment {
+        Moment(self.0.saturating_sub(u128::from(u64::from(bytes) * cost)))
     }
 }
 
@@ -63,7 +62,11 @@ pub(super) const YELLOW: u8 = 16;
 /// It stands in the list of those that something has happened to.
 pub(super) const CHANGED: u8 = 32;
 
+/// A leaf that somebody above has held back lately: its meter is to be told of packets.
+pub(super) const HELD: u8 = 64;
+
 /// A leaf or node: one cache line. All zeros: not set up.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Member {
     /// When its ceiling lets the next packet go.
@@ -103,22 +106,38 @@ impl Member {
 
     #[inline(always)]
     pub(super) fn ceil(&self) -> Moment {
-        Moment { ticks: self.ceil_ticks, fraction: self.ceil_fraction }
+        Moment(u128::from(self.ceil_ticks) << FRACTION | u128::from(self.ceil_fraction))
     }
 
     #[inline(always)]
     pub(super) fn set_ceil(&mut self, moment: Moment) {
-        (self.ceil_ticks, self.ceil_fraction) = (moment.ticks, moment.fraction);
+        (self.ceil_ticks, self.ceil_fraction) = (moment.ticks(), moment.0 as u16);
+    }
+
+    /// Whether its ceiling does not let it send before a tick later than this.
+    #[inline(always)]
+    pub(super) fn is_blocked(&self, ticks: u64) -> bool {
+        self.ceil_ticks > ticks
+    }
+
+    #[inline(always)]
+    pub(super) fn ceil_ticks(&self) -> u64 {
+        self.ceil_ticks
+    }
+
+    #[inline(always)]
+    pub(super) fn rate_ticks(&self) -> u64 {
+        self.rate_ticks
     }
 
     #[inline(always)]
     pub(super) fn rate(&self) -> Moment {
-        Moment { ticks: self.rate_ticks, fraction: self.rate_fraction }
+        Moment(u128::from(self.rate_ticks) << FRACTION | u128::from(self.rate_fraction))
     }
 
     #[inline(always)]
     pub(super) fn set_rate(&mut self, moment: Moment) {
-        (self.rate_ticks, self.rate_fraction) = (moment.ticks, moment.fraction);
+        (self.rate_ticks, self.rate_fraction) = (moment.ticks(), moment.0 as u16);
     }
 
     #[inline(always)]
@@ -154,15 +173,12 @@ mod tests {
                     moment = moment.after(64, cost(rate, hz));
                 }
                 let exact = 10_000.0 * 64.0 * 8.0 * hz as f64 / rate as f64;
-                let error = (moment.ticks as f64 / exact - 1.0).abs();
+                let error = (moment.ticks() as f64 / exact - 1.0).abs();
                 assert!(error < 1e-4, "{rate} bit/s at {hz} Hz: {error}");
             }
         }
-        assert_eq!(
-            Moment { ticks: 7, fraction: 3 }.before(Moment { ticks: 2, fraction: 5 }),
-            Moment { ticks: 4, fraction: 65534 }
-        );
+        assert_eq!(Moment::at(7).after(3, 5).before(3, 5), Moment::at(7));
         assert_eq!(cost(0, 1_000_000_000), 0);
-        assert_eq!(Moment::at(5).after(65_535 * 2, cost(1, 4_000_000_000)).fraction, 0);
+        assert!(u64::from(u32::MAX >> 14).checked_mul(cost(1, 4_000_000_000)).is_some());
     }
 }

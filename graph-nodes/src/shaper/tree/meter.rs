@@ -61,6 +61,12 @@ impl Meter {
         news
     }
 
+    /// Nothing has held the leaf back for a while.
+    #[inline]
+    pub(super) fn is_free(&self) -> bool {
+        self.free >= PACKETS
+    }
+
     /// Divides: once for many packets.
     fn close(&mut self, elapsed: u64, hz: u64) -> Option<u64> {
         self.packets = 0;

@@ -8,9 +8,9 @@
 //!       └─────────────────────── clocks of the leaf and all above move on ◀───────────────────────┘
 //! ```
 //! * **Clocks.** Every leaf and node has two: when its ceiling lets the next packet go, and when its guarantee is due. A packet leaves at its nominal
-//!   time, the latest of the ceilings on its way to the root (or when it came, if that is later), and all of them move on from there, or from one
-//!   full packet before if somebody had to wait for others. So over any interval nobody sends more than their ceiling and one full packet, and idle time gives
-//!   nothing to burst with.
+//!   time, the latest of the ceilings on its way to the root (or when it came, if that is later), and all of them move on from there; from one full packet
+//!   before for nodes, and for a leaf that had to wait for others. So over any interval nobody sends more than their ceiling and one full packet, and
+//!   there is nothing else to burst with.
 //! * **Time is played**, event after event in exact order, up to the time of the call: that a worker comes late does not change what is sent, only when.
 //! * **Whose turn.** From the root down. A child is *green* while its guarantee is due, or that of anybody below it; greens go first, in the order in which
 //!   they came. The others, *yellow*, borrow: by weight. A packet that uses a guarantee moves the clock of whose it is, and of all above: the nearest on the way to the root
@@ -37,9 +37,6 @@ use super::{
     Arrival, Counters, Departure, Discipline, Dropped, Lead, Leaf, LeafView, Operation, PureAck, Queues,
     Rates, Settings, TinView, Totals, TreeNode, Ways, sets::NONE,
 };
-
-/// Steps in which lines are asked for ahead, and so many events between them.
-const AHEAD: usize = 6;
 
 /// The shaper of one worker: the tree and the queues.
 pub struct Shaper {
@@ -178,6 +175,9 @@ impl Shaper {
             let Some(event) = tree.next_event(now, queues) else { break };
             let Some(turn) = tree.happen(event, floor, queues) else { continue };
             let leaf = tree.leaf_of(turn.leaf);
+            if turn.listed {
+                tree.look_ahead(&turn, queues);
+            }
             let departure = queues.dequeue(leaf, now, &mut |gone: Dropped| {
                 tree.lost(&gone);
                 dropped(gone);
@@ -266,33 +266,55 @@ impl Shaper {
 }
 
 impl Tree {
-    /// The next event that is due by `now`; asks for the lines of those behind it.
+    /// The next event that is due by `now`.
     #[inline]
     fn next_event(&mut self, now: u64, queues: &Queues) -> Option<wheel::Event> {
+        if self.wheel.is_low(now) {
+            self.fill(now, queues);
+        }
+        self.wheel.pop(now)
+    }
+
+    /// Brings events into the front, and asks for all lines that leaves' events need, step by step for all of them: no step waits for the one before.
+    fn fill(&mut self, now: u64, queues: &Queues) {
         let nodes = self.branches.len() as u32;
         let members = &self.members;
-        let event = self.wheel.pop(now, &mut |what| {
+        let events = self.wheel.fill(now, &mut |what| {
             Tree::prefetch(members, what);
             if let Some(leaf) = (what >> 1).checked_sub(nodes) {
                 queues.prefetch_leaf(Leaf(leaf));
             }
-        })?;
-        if let Some(event) = self.wheel.peek(3 * AHEAD)
-            && let Some(leaf) = (event.what >> 1).checked_sub(nodes)
-        {
-            event.note = queues.prefetch_tin(Leaf(leaf)).0;
+        });
+        for event in events.iter_mut() {
+            // Of its tin; none: it is a node.
+            let leaf = (event.what >> 1).checked_sub(nodes);
+            event.note = leaf.map_or(NONE, |leaf| queues.prefetch_tin(Leaf(leaf)).0);
         }
-        if let Some(event) = self.wheel.peek(2 * AHEAD)
-            && event.note != NONE
-        {
+        for event in events.iter_mut() {
             event.note = queues.prefetch_flow(Lead(event.note)).0;
         }
-        if let Some(event) = self.wheel.peek(AHEAD)
-            && event.note != NONE
-        {
+        for event in events.iter() {
             queues.prefetch_packet(Lead(event.note));
         }
-        Some(event)
+    }
+
+    /// Asks for the lines of those who are listed behind a leaf whose turn it is, a step for each: they were asked for the one before in the turns before.
+    #[inline]
+    fn look_ahead(&self, turn: &core::Turn, queues: &Queues) {
+        let next = |number: u32| {
+            let member = self.members.get(number as usize)?;
+            let next = if turn.green { member.next_green } else { member.next_yellow };
+            (next as usize >= self.branches.len() && next != NONE).then_some(next)
+        };
+        let Some(first) = next(turn.leaf) else { return };
+        queues.prefetch_packet(queues.prefetch_flow(queues.prefetch_tin(self.leaf_of(first))));
+        let Some(second) = next(first) else { return };
+        queues.prefetch_flow(queues.prefetch_tin(self.leaf_of(second)));
+        let Some(third) = next(second) else { return };
+        queues.prefetch_tin(self.leaf_of(third));
+        let Some(fourth) = next(third) else { return };
+        Tree::prefetch(&self.members, fourth << 1);
+        queues.prefetch_leaf(self.leaf_of(fourth));
     }
 
     #[inline(always)]

@@ -9,7 +9,10 @@
 //! about is known long before their line is needed. An event is never taken out: when it comes, whoever gets it looks at what is true by
 //! then. So there is at most one of each kind for each member of the tree, which is what the memory is for.
 
-use crate::shaper::{memory::zeroed, sets::NONE};
+use crate::shaper::{
+    memory::{Zeroed, Zeros, zeroed},
+    sets::NONE,
+};
 
 const BITS: u32 = 10;
 const SLOTS: u64 = 1 << BITS;
@@ -34,6 +37,7 @@ pub(super) struct Event {
     pub(super) note: u32,
 }
 
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Chunk {
     next: u32,
@@ -43,7 +47,7 @@ struct Chunk {
 }
 
 // SAFETY: integers.
-unsafe impl crate::shaper::memory::Zeroed for Chunk {}
+unsafe impl Zeroed for Chunk {}
 
 struct Level {
     heads: Box<[u32]>,
@@ -93,7 +97,9 @@ pub(super) struct Wheel {
     /// The slot of level 0, counted from tick 0, before which nobody stands in the wheel: they are in the front, or past.
     at: u64,
     levels: [Level; LEVELS],
-    chunks: Box<[Chunk]>,
+    /// The slot of level 0 before which no slot of a higher level begins that has events.
+    cascades_at: u64,
+    chunks: Zeros<Chunk>,
     free: u32,
     /// Chunks from here on have never been used.
     fresh: u32,
@@ -110,6 +116,7 @@ impl Wheel {
             shift: (hz / 1_000_000).max(1).ilog2().min(12),
             at: 0,
             levels: std::array::from_fn(|_| Level::new()),
+            cascades_at: u64::MAX,
             // Every slot may have one chunk that isn't full.
             chunks: zeroed(events / EVENTS + LEVELS * SLOTS as usize + 1),
             free: NONE,
@@ -142,12 +149,15 @@ impl Wheel {
         }
     }
 
-    /// The next event that is due by `now`. `each` is told whom those that come into the front are about.
+    /// Whether events should be brought into the front before the next one is taken.
+    #[inline(always)]
+    pub(super) fn is_low(&self, now: u64) -> bool {
+        self.tail - self.head < AHEAD / 2 && self.at <= now >> self.shift
+    }
+
+    /// The next event that is due by `now`, of those in the front.
     #[inline]
-    pub(super) fn pop(&mut self, now: u64, each: &mut impl FnMut(u32)) -> Option<Event> {
-        if self.tail - self.head < AHEAD / 2 {
-            self.fill(now, each);
-        }
+    pub(super) fn pop(&mut self, now: u64) -> Option<Event> {
         if self.head == self.tail || self.front[self.head].due > now {
             return None;
         }
@@ -157,13 +167,6 @@ impl Wheel {
             (self.head, self.tail) = (MARGIN, MARGIN);
         }
         Some(event)
-    }
-
-    /// The event that is so many places behind the next one.
-    #[inline(always)]
-    pub(super) fn peek(&mut self, ahead: usize) -> Option<&mut Event> {
-        let at = self.head + ahead;
-        if at < self.tail { self.front.get_mut(at) } else { None }
     }
 
     /// When to call again: exact if it is within a thousand slots, and not too late otherwise.
@@ -205,17 +208,24 @@ impl Wheel {
         first
     }
 
-    /// Brings events that are due by `now` into the front.
-    fn fill(&mut self, now: u64, each: &mut impl FnMut(u32)) {
+    /// Brings events that are due by `now` into the front, tells `each` whom they are about, and returns them.
+    pub(super) fn fill(&mut self, now: u64, each: &mut impl FnMut(u32)) -> &mut [Event] {
+        if self.head > MARGIN {
+            self.front.copy_within(self.head..self.tail, MARGIN);
+            (self.head, self.tail) = (MARGIN, MARGIN + self.tail - self.head);
+        }
+        let before = self.tail;
         let end = (now >> self.shift) + 1;
         while self.tail - self.head < AHEAD && self.at < end {
             let near = self.levels[0].ahead(self.at).map(|ahead| self.at + ahead);
-            if let Some((slot, level)) = self.cascades()
-                && slot < end
-                && near.is_none_or(|near| slot <= near)
-            {
-                self.at = self.at.max(slot);
-                self.cascade(level);
+            if self.cascades_at < end && near.is_none_or(|near| self.cascades_at <= near) {
+                if let Some((slot, level)) = self.cascades()
+                    && slot == self.cascades_at
+                {
+                    self.at = self.at.max(slot);
+                    self.cascade(level);
+                }
+                self.cascades_at = self.cascades().map_or(u64::MAX, |(slot, _)| slot);
                 continue;
             }
             match near.filter(|&near| near < end) {
@@ -223,6 +233,7 @@ impl Wheel {
                 None => self.at = end,
             }
         }
+        &mut self.front[before..self.tail]
     }
 
     /// Moves the events of a higher level's slot, which begins now, down.
@@ -243,10 +254,6 @@ impl Wheel {
 
     /// Moves a slot's events into the front, in order.
     fn drain(&mut self, slot: u64, each: &mut impl FnMut(u32)) {
-        if self.head > MARGIN {
-            self.front.copy_within(self.head..self.tail, MARGIN);
-            (self.head, self.tail) = (MARGIN, MARGIN + self.tail - self.head);
-        }
         self.at = slot + 1;
         let first = self.tail;
         let index = (slot % SLOTS) as usize;
@@ -289,6 +296,9 @@ impl Wheel {
     #[inline]
     fn put(&mut self, level: usize, slot: u64, due: u64, what: u32) {
         let index = (slot % SLOTS) as usize;
+        if level != 0 {
+            self.cascades_at = self.cascades_at.min(slot << (BITS * level as u32));
+        }
         let level = &mut self.levels[level];
         let head = level.heads[index];
         if let Some(chunk) = self.chunks.get_mut(head as usize)
@@ -331,11 +341,16 @@ impl Wheel {
 mod tests {
     use super::*;
 
+    fn take(wheel: &mut Wheel, now: u64) -> Option<Event> {
+        while wheel.is_low(now) && !wheel.fill(now, &mut |_| ()).is_empty() {}
+        wheel.pop(now)
+    }
+
     /// Pops at `next` until nothing is left.
     fn drained(wheel: &mut Wheel) -> Vec<(u64, u32)> {
         let mut events = Vec::new();
         while let Some(now) = wheel.next() {
-            while let Some(event) = wheel.pop(now, &mut |_| {}) {
+            while let Some(event) = take(wheel, now) {
                 assert_eq!(event.due, now, "too early or late");
                 events.push((event.due, event.what));
             }
@@ -347,7 +362,7 @@ mod tests {
     fn events_of_all_distances_come_in_order_and_to_the_tick() {
         for start in [0u64, 1 << 40, u64::from(u32::MAX) - 5000] {
             let mut wheel = Wheel::new(20_000, 1_000_000_000);
-            assert!(wheel.pop(start, &mut |_| {}).is_none());
+            assert!(take(&mut wheel, start).is_none());
             let mut random = 1u64;
             let mut expected: Vec<(u64, u32)> = (0..10_000)
                 .map(|what| {
@@ -372,11 +387,10 @@ mod tests {
         for what in 0..40 {
             wheel.arm(1000 + u64::from(what), what);
         }
-        assert_eq!(wheel.pop(2000, &mut |_| {}).map(|event| event.what), Some(0));
+        assert_eq!(take(&mut wheel, 2000).map(|event| event.what), Some(0));
         wheel.arm(1010, 100);
         wheel.arm(3, 101);
-        let order: Vec<u32> =
-            std::iter::from_fn(|| wheel.pop(2000, &mut |_| {})).map(|event| event.what).collect();
+        let order: Vec<u32> = std::iter::from_fn(|| take(&mut wheel, 2000)).map(|event| event.what).collect();
         assert_eq!(order[..1], [101]);
         assert_eq!(order[10..13], [10, 100, 11]);
         assert_eq!(order.len(), 41);
@@ -389,7 +403,7 @@ mod tests {
             wheel.arm(1_000_000, what);
         }
         let mut seen: Vec<u32> =
-            std::iter::from_fn(|| wheel.pop(1_000_000, &mut |_| {})).map(|event| event.what).collect();
+            std::iter::from_fn(|| take(&mut wheel, 1_000_000)).map(|event| event.what).collect();
         seen.sort_unstable();
         assert!(seen.into_iter().eq(0..5000));
         assert_eq!(wheel.next(), None);
@@ -405,10 +419,10 @@ mod tests {
             wheel
                 .next()
                 .inspect(|&now| {
-                    let _ = wheel.pop(now - 1, &mut |_| {});
+                    let _ = take(&mut wheel, now - 1);
                 })
                 .unwrap()
         });
-        assert_eq!(wheel.pop(now, &mut |_| {}).map(|event| event.what), Some(7));
+        assert_eq!(take(&mut wheel, now).map(|event| event.what), Some(7));
     }
 }
