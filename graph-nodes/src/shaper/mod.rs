@@ -96,9 +96,9 @@ pub enum Isolation {
 pub struct Settings {
     /// Ticks a second.
     pub hz: u64,
-    /// Nodes of the tree, both directions. Some 900 bytes each.
+    /// Nodes of the tree, both directions. 832 bytes each.
     pub nodes: usize,
-    /// Customers times directions, below 2²⁹. 128 bytes each, and as many in the tree; nothing until they are set up.
+    /// Customers times directions, below 2²⁹. 228 bytes each, nothing until they are set up.
     pub leaves: usize,
     /// Tins that can have packets at a time. 256 bytes each.
     pub tins: usize,

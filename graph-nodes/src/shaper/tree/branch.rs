@@ -66,6 +66,8 @@ pub(super) struct Branch {
 // SAFETY: integers.
 unsafe impl Zeroed for Branch {}
 
+const _: () = assert!(size_of::<Branch>() == 768);
+
 impl Branch {
     /// Empties a branch that nobody is below.
     pub(super) fn set_up(&mut self, mtu: u32, now: u64) {
