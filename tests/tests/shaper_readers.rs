@@ -28,7 +28,7 @@ fn a_greedy_customer_is_seen_in_the_tree_and_in_the_queue() -> Result<()> {
         let lab = Lab::with_hosts(&["internet", "alice", "bob"], 2)?;
         let [internet, alice, bob] = &lab.hosts[..] else { unreachable!("three hosts") };
         let plan = |host, id, max| Customer { host, id, node: "tower", min: [1.0; 2], max: [max; 2] };
-        let weir = Weir::shaping(&lab, 2, TOWER, &[plan(alice, "alice", 20.0), plan(bob, "bob", 50.0)], "")?;
+        let weir = Weir::shaping(&lab, 1, TOWER, &[plan(alice, "alice", 20.0), plan(bob, "bob", 50.0)], "")?;
         let stream = Stream::start(internet, alice)?;
         thread::sleep(Duration::from_secs(2));
 
