@@ -248,6 +248,20 @@ fn a_terminal_without_a_size_is_taken_as_24_lines_of_80() {
 }
 
 #[test]
+fn keys_pressed_while_the_size_changes_are_not_lost() {
+    let (_folder, socket) = folder();
+    let _weir = Weir::start(&socket);
+    let mut live = Live::start(&socket);
+    live.wait_for("q quit");
+    for round in 0..100 {
+        let (key, text) = if round % 2 == 0 { ("2", "ip4-lookup") } else { ("1", "rx pps") };
+        live.resize(100 + round, 30);
+        live.press(key);
+        live.wait_for(text);
+    }
+}
+
+#[test]
 fn signals_end_it_and_the_terminal_is_as_it_was() {
     let (_folder, socket) = folder();
     let _weir = Weir::start(&socket);
