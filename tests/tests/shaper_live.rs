@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use weir_stats::Pair;
 use weir_tests::appliance::Weir;
 use weir_tests::clients::{Probe, Stream, UdpEcho, ping};
@@ -40,10 +40,24 @@ fn rates(weir: &Weir, hosts: &[&Host], time: Duration) -> Result<Vec<f64>> {
         .collect()
 }
 
-fn is_within(rate: f64, plan: f64, tolerance: f64, what: &str) -> Result<()> {
-    println!("{what}: {rate:.3} Mbit/s of {plan}: {:+.2} %", (rate / plan - 1.0) * 100.0);
-    ensure!((rate / plan - 1.0).abs() <= tolerance, "{what}: {rate} Mbit/s instead of {plan}");
-    Ok(())
+/// The most that a long-run rate may be beside the plan.
+const TOLERANCE: f64 = 0.005;
+/// Senders and weir share the machine's cores with whatever else runs there, and what is not sent in time is not made up for: too little in one of so many
+/// measurements may be the machine's. Too much never is.
+const ATTEMPTS: usize = 4;
+
+/// The hosts are sent the planned rate together; returns what each was sent.
+fn holds(weir: &Weir, hosts: &[&Host], plan: f64, what: &str) -> Result<Vec<f64>> {
+    for _ in 0..ATTEMPTS {
+        let seen = rates(weir, hosts, Duration::from_secs(4))?;
+        let error = seen.iter().sum::<f64>() / plan - 1.0;
+        println!("{what}: {:.3} Mbit/s of {plan}: {:+.2} %", seen.iter().sum::<f64>(), error * 100.0);
+        ensure!(error <= TOLERANCE, "{what}: more than the plan");
+        if error >= -TOLERANCE {
+            return Ok(seen);
+        }
+    }
+    bail!("{what}: less than the plan in each of {ATTEMPTS} measurements")
 }
 
 /// A customer with the same plan in both directions.
@@ -60,8 +74,7 @@ fn holds_the_plan(congestion: &str) -> Result<()> {
         for (from, to, way) in [(internet, alice, "down"), (alice, internet, "up")] {
             let _stream = Stream::start_with(from, to, congestion)?;
             thread::sleep(Duration::from_secs(2)); // TCP finds the rate
-            let seen = rates(&weir, &[to], Duration::from_secs(4))?[0];
-            is_within(seen, rate, 0.005, &format!("{congestion} {way}"))?;
+            holds(&weir, &[to], rate, &format!("{congestion} {way}"))?;
         }
         weir.counters().conserve()?;
         weir.stop()?;
@@ -94,8 +107,7 @@ fn a_full_tower_is_shared_and_guarantees_are_kept() -> Result<()> {
             }
         }
         thread::sleep(Duration::from_secs(2));
-        let seen = rates(&weir, &[alice, bob, carol], Duration::from_secs(5))?;
-        is_within(seen.iter().sum(), 50.0, 0.005, "the tower")?;
+        let seen = holds(&weir, &[alice, bob, carol], 50.0, "the tower")?;
         println!("alice {:.2}, bob {:.2}, carol {:.2} Mbit/s", seen[0], seen[1], seen[2]);
         ensure!(seen[0] >= 25.0 * 0.995, "alice's guarantee: {}", seen[0]);
         ensure!(seen[1] >= 5.0 * 0.995, "bob's guarantee: {}", seen[1]);
@@ -139,22 +151,21 @@ fn a_new_plan_takes_effect_and_loses_nothing() -> Result<()> {
         let weir = Weir::shaping(&lab, 1, &tower(100.0), &[plan(alice, "alice", 1.0, 10.0)], "")?;
         let _stream = Stream::start(internet, alice)?;
         thread::sleep(Duration::from_secs(2));
-        is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 10.0, 0.005, "before")?;
+        holds(&weir, &[alice], 10.0, "before")?;
         let customers = [plan(alice, "alice", 1.0, 30.0), plan(bob, "bob", 1.0, 5.0)];
         plans::write(&folder, &tower(100.0), &customers)?;
         weir.reload()?;
         let _other = Stream::start(internet, bob)?;
         thread::sleep(Duration::from_secs(2));
-        let seen = rates(&weir, &[alice, bob], Duration::from_secs(3))?;
-        is_within(seen[0], 30.0, 0.005, "alice after")?;
-        is_within(seen[1], 5.0, 0.005, "bob, who is new")?;
+        holds(&weir, &[alice], 30.0, "alice after")?;
+        holds(&weir, &[bob], 5.0, "bob, who is new")?;
 
         // A file with mistakes changes nothing.
         fs::write(folder.join("network.json"), "{\"tower\":{\"downloadBandwidthMbps\":\"much\"}}")?;
         let refused = weir.reload().err().context("a plan with a mistake was taken")?.to_string();
         println!("{refused}");
         ensure!(refused.contains("network.json:1"), "{refused}");
-        is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 30.0, 0.005, "alice, refused")?;
+        holds(&weir, &[alice], 30.0, "alice, refused")?;
 
         // Gone is gone: no plan, no limit …
         plans::write(&folder, &tower(100.0), &[plan(bob, "bob", 1.0, 5.0)])?;
@@ -169,7 +180,7 @@ fn a_new_plan_takes_effect_and_loses_nothing() -> Result<()> {
         fs::write(folder.join("weir.toml"), shared)?;
         weir.reload()?;
         thread::sleep(Duration::from_secs(2));
-        is_within(rates(&weir, &[alice], Duration::from_secs(3))?[0], 8.0, 0.005, "alice, unknown")?;
+        holds(&weir, &[alice], 8.0, "alice, unknown")?;
         drop((_stream, _other));
         weir.counters().conserve()?;
         weir.stop()
@@ -192,10 +203,9 @@ fn two_workers_hold_each_customer_to_the_plan() -> Result<()> {
             }
         }
         thread::sleep(Duration::from_secs(2));
-        let seen = rates(&weir, &[alice, bob, internet], Duration::from_secs(4))?;
-        is_within(seen[0], 15.0, 0.005, "alice")?;
-        is_within(seen[1], 15.0, 0.005, "bob")?;
-        is_within(seen[2], 30.0, 0.005, "both, up")?;
+        holds(&weir, &[alice], 15.0, "alice")?;
+        holds(&weir, &[bob], 15.0, "bob")?;
+        holds(&weir, &[internet], 30.0, "both, up")?;
         drop(streams);
         weir.counters().conserve()?;
         weir.stop()
