@@ -404,13 +404,15 @@ impl Appliance {
                     waiting = self.reclaim();
                     let _ = drained.send(());
                 }
-                recv(self.requests) -> request => {
-                    if let Ok(Request::Resolve { port, address }) = request {
+                recv(self.requests) -> request => match request {
+                    Ok(Request::Resolve { port, address }) => {
                         let kernel = &mut self.kernel;
                         let mut probe = |index, address| kernel.probe(index, address);
                         self.forwarding.resolve(port, Ipv4Addr::from(address), Instant::now(), &mut probe);
                     }
-                }
+                    // A bridge's graph has no node that asks: without this, its end of the channel would be heard of for ever.
+                    Err(_) => self.requests = never(),
+                },
                 recv(self.commands) -> command => match command {
                     Ok(command) => self.obey(command),
                     Err(_) => {

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::counters::Counters;
 use crate::lab::Lab;
 use crate::plans::{self, Customer};
-use crate::programs::program;
+use crate::programs::{processor_time, program};
 
 /// How long weir may take to be ready, or to leave: many times what a debug build needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -143,6 +143,11 @@ impl Weir {
                 Err(error)
             }
         }
+    }
+
+    /// Processor time that weir has taken so far, all of its threads.
+    pub fn processor_time(&self) -> Result<Duration> {
+        processor_time(self.process.id())
     }
 
     /// What weir has counted.

@@ -1,11 +1,16 @@
-//! The programs of this workspace, for tests that run them as their users do.
+//! The programs of this workspace, for tests that run them as their users do, and what they cost.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+
+/// Ticks a second of the times in /proc: USER_HZ, 100 on every architecture that weir knows (proc(5)).
+const TICKS: f64 = 100.0;
 
 /// A program, `weir`, `weirstat` or a benchmark: the one that `WEIR_BIN` or `WEIRSTAT_BIN` names, or one that cargo makes now, so that a
 /// test never runs an old one.
@@ -38,4 +43,31 @@ fn build(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.ancestors().nth(2).context("cannot tell where cargo builds")?;
     Ok(folder.join(name))
+}
+
+/// Processor time that a process has taken so far, all of its threads.
+pub fn processor_time(id: u32) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    taken(&text).with_context(|| format!("/proc/{id}/stat does not say what the process has taken"))
+}
+
+/// From the text of a process's stat.
+fn taken(text: &str) -> Option<Duration> {
+    // the second field, in brackets, may hold anything; user and system time are the 14th and the 15th
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut time = || fields.next()?.parse::<f64>().ok();
+    Some(Duration::from_secs_f64((time()? + time()?) / TICKS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_be_called_anything() {
+        let text = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 2 0 9 8 7";
+        assert_eq!(taken(text), Some(Duration::from_secs(2)));
+        assert_eq!(taken("7 (weir"), None);
+    }
 }

@@ -9,7 +9,7 @@ use weir_tests::clients::{UdpEcho, ping, ping_all, tcp_transfer};
 use weir_tests::forwarded_by_both;
 use weir_tests::lab::{Host, Lab, WIRE};
 use weir_tests::namespace::succeed;
-use weir_tests::scenario::{BRIDGED, Setting};
+use weir_tests::scenario::{BRIDGED, Forwarder, PLAIN, Setting, run};
 use weir_tests::wire::Wire;
 
 forwarded_by_both! {
@@ -21,6 +21,24 @@ forwarded_by_both! {
     every_kind_of_frame_crosses_byte_for_byte in BRIDGED;
     the_bridge_itself_answers_on_both_sides in BRIDGED;
     the_bridges_address_moves in BRIDGED;
+}
+
+/// The processor belongs to others while nothing is to be done, whatever weir is.
+#[test]
+fn without_traffic_weir_sleeps() {
+    for setting in [PLAIN, BRIDGED] {
+        run(Forwarder::Weir, setting, |lab, weir| {
+            let weir = weir.context("a weir")?;
+            ping_all(lab.left(), lab.right().address, 2)?;
+            let before = weir.processor_time()?;
+            thread::sleep(Duration::from_secs(2));
+            let taken = weir.processor_time()? - before;
+            println!("{taken:?} of 2 s");
+            // counters are published four times a second, in a debug build
+            ensure!(taken < Duration::from_millis(400), "weir has taken {taken:?} of 2 s");
+            Ok(())
+        });
+    }
 }
 
 const MIB: usize = 1 << 20;
