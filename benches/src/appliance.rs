@@ -37,58 +37,59 @@ pub fn build() -> Result<PathBuf> {
     Ok(target.join("release/weir"))
 }
 
-/// What weir does beside forwarding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Duty {
-    /// Nothing.
-    Forwards,
-    /// Measures round-trip times, and counts by customer: both hosts are some.
-    Measures,
+/// What weir is to be, besides a forwarder between the router's two ports.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What its worker does when nothing comes.
+    pub idle: Idle,
+    /// The core of its only worker.
+    pub core: CoreId,
+    /// Its ports have sides: the first is the internet's.
+    pub sided: bool,
+    /// More sections of its config: `[rtt]`, `[bridge]`, `[shaper]`.
+    pub sections: String,
 }
 
-/// Has weir forward between the router's ports, with one worker on `core`, while `work` runs. Returns what `work` does, and how
-/// many packets weir has sent.
+/// A running weir; killed when dropped.
+pub struct Weir {
+    process: Child,
+    folder: PathBuf,
+}
+
+/// Has weir forward between the router's ports while `work` runs, and returns what `work` does.
 pub fn forward<T>(
     lab: &Lab,
     program: &Path,
-    core: CoreId,
-    (idle, duty): (Idle, Duty),
-    work: impl FnOnce() -> Result<T>,
-) -> Result<(T, u64)> {
-    let weir = Weir::start(lab, program, core, (idle, duty))?;
-    let outcome = weir.counters().and_then(|counters| Ok((work()?, counters.balance()?.sent)));
-    match outcome {
+    setup: &Setup,
+    work: impl FnOnce(&Weir) -> Result<T>,
+) -> Result<T> {
+    let weir = Weir::start(lab, program, setup)?;
+    match work(&weir) {
         Ok(outcome) => weir.stop().map(|()| outcome),
         Err(error) => Err(error.context(format!("weir said:\n{}", weir.log()))),
     }
 }
 
-/// A running weir; killed when dropped.
-struct Weir {
-    process: Child,
-    folder: PathBuf,
-}
-
 impl Weir {
     /// Starts weir and waits until it forwards.
-    fn start(lab: &Lab, program: &Path, core: CoreId, (idle, duty): (Idle, Duty)) -> Result<Weir> {
+    fn start(lab: &Lab, program: &Path, setup: &Setup) -> Result<Weir> {
         let folder = lab.router.folder()?;
-        let measures = match duty {
-            Duty::Forwards => "",
-            Duty::Measures => {
-                fs::write(folder.join("customers.txt"), "10.0.1.0/24 left\n10.0.2.0/24 right\n")?;
-                "[rtt]\nprefixes = \"customers.txt\"\n"
-            }
+        let side = |host: usize| match (setup.sided, host) {
+            (false, _) => "",
+            (true, 0) => "side = \"wan\"\n",
+            (true, _) => "side = \"lan\"\n",
         };
-        let ports: String =
-            lab.hosts.iter().map(|host| format!("[[port]]\ndevice = \"{}\"\n", host.port)).collect();
+        let ports = lab.hosts.iter().enumerate();
+        let ports: String = ports
+            .map(|(number, host)| format!("[[port]]\ndevice = \"{}\"\n{}", host.port, side(number)))
+            .collect();
         let config = folder.join("weir.toml");
         fs::write(
             &config,
             format!(
-                "{ports}[workers]\ncores = [{}]\nidle = \"{idle}\"\n[stats]\nsocket = \"stats.sock\"\n\
-                 [control]\nsocket = \"control.sock\"\n{measures}",
-                core.id
+                "{ports}[workers]\ncores = [{}]\nidle = \"{}\"\n[stats]\nsocket = \"stats.sock\"\n\
+                 [control]\nsocket = \"control.sock\"\n{}",
+                setup.core.id, setup.idle, setup.sections
             ),
         )?;
         // that of the weir before
@@ -120,8 +121,13 @@ impl Weir {
     }
 
     /// What weir counts.
-    fn counters(&self) -> Result<Counters> {
+    pub fn counters(&self) -> Result<Counters> {
         Counters::connect(&self.folder.join("stats.sock"))
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// What weir has said so far.

@@ -119,8 +119,8 @@ impl Lab {
     }
 
     /// Makes a switch of a host of this lab, with a host of each name behind it in the network that was the switch's:
-    /// what a tower and its customers are. They have 10.0.n.11, 10.0.n.12, and so on.
-    pub fn behind(&self, switch: &Host, names: &[&str]) -> Result<Vec<Host>> {
+    /// what a tower and its customers are. From 10.0.n.`first` on, one after the other, are their addresses.
+    pub fn behind(&self, switch: &Host, first: u8, names: &[&str]) -> Result<Vec<Host>> {
         let inside = &switch.namespace;
         inside.ip(&format!("address flush dev {WIRE}"))?;
         inside.ip("link add br0 type bridge")?;
@@ -139,7 +139,7 @@ impl Lab {
             let (mac, gateway_mac) = (mac(&namespace, WIRE)?, switch.gateway_mac);
             Ok(Host { namespace, address, gateway, mac, gateway_mac, port: switch.port.clone() })
         };
-        names.iter().zip(11..).map(host).collect()
+        names.iter().zip(first..).map(host).collect()
     }
 
     /// The first host.

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use weir_stats::Pair;
 
 /// Where `ip netns` keeps the namespaces' names.
 const NAMES: &str = "/run/netns";
@@ -24,6 +25,15 @@ const PREFIX: &str = "weir-lab-";
 static LIVING: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static WATCH: Once = Once::new();
+
+/// What has gone through a device so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the wire.
+    pub received: Pair,
+    /// To the wire.
+    pub sent: Pair,
+}
 
 /// A network namespace of its own.
 #[derive(Debug)]
@@ -95,6 +105,14 @@ impl Namespace {
         })
     }
 
+    /// What a device of this namespace has received and sent, as the kernel counts it; of a veth whole frames, sent when the other end has
+    /// received them.
+    pub fn traffic(&self, device: &str) -> Result<Traffic> {
+        // "self" would be the main thread, which is in another namespace
+        let text = self.run(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+        traffic(&text, device).with_context(|| format!("the kernel does not count {device}"))
+    }
+
     /// One of the kernel's counters in this namespace, such as `("Udp", "InCsumErrors")`: see /proc/net/snmp.
     pub fn kernel_counter(&self, protocol: &str, name: &str) -> Result<u64> {
         // "self" would be the main thread, which is in another namespace
@@ -120,6 +138,16 @@ impl Drop for Namespace {
         remove(&self.name);
         living().retain(|name| *name != self.name);
     }
+}
+
+/// The line of a device in /proc/net/dev.
+fn traffic(text: &str, device: &str) -> Option<Traffic> {
+    let counters = text.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
+    let counters: Vec<u64> =
+        counters.split_whitespace().map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    // eight counters of receiving, then those of sending; bytes and packets are the first of both
+    let pair = |at: usize| Some(Pair { bytes: *counters.get(at)?, packets: *counters.get(at + 1)? });
+    Some(Traffic { received: pair(0)?, sent: pair(8)? })
 }
 
 /// Runs a command to its end and returns its standard output; fails with its words and its standard error.
@@ -180,4 +208,18 @@ fn watch_signals() {
             std::process::exit(128 + signal);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_devices_line_is_found_with_bytes_and_packets_of_both_ways() {
+        let text = "Inter-|   Receive        |  Transmit\n face |bytes packets errs\n \
+            to-right2: 0 0 0 0 0 0 0 0 0 7 0 0 0 0 0 0\nto-right:12 1 2 3 4 5 6 7 600 42 0 1 0 0 0 0\n";
+        let (received, sent) = (Pair { packets: 1, bytes: 12 }, Pair { packets: 42, bytes: 600 });
+        assert_eq!(traffic(text, "to-right"), Some(Traffic { received, sent }));
+        assert_eq!(traffic(text, "to-left"), None);
+    }
 }

@@ -13,20 +13,19 @@ use weir::port::af_xdp::{FRAMES_PER_QUEUE, Memory};
 use weir_graph::frames::FramePool;
 use weir_graph::node::VECTOR;
 use weir_graph::packet::{Packet, PortIndex};
-use weir_tests::lab::Lab;
 use weir_xdp::{OwnAddresses, Redirect};
 
-use crate::path::ifindex;
+use crate::path::{Kind, Path, ifindex};
 
 /// Has the bare loop forward between the router's two ports on `core` while `work` runs. Returns what `work` does, and how many
 /// packets the loop has sent.
-pub fn forward<T>(lab: &Lab, core: CoreId, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
+pub fn forward<T>(path: &Path, core: CoreId, work: impl FnOnce() -> Result<T>) -> Result<(T, u64)> {
     let stop = AtomicBool::new(false);
     let (ready, readiness) = mpsc::channel();
     thread::scope(|scope| {
         let stop = &stop;
         // the sender ends with the loop, so that nobody waits for a loop that could not begin
-        let forwarder = scope.spawn(move || lab.router.run(|| run(lab, core, &ready, stop)));
+        let forwarder = scope.spawn(move || path.lab.router.run(|| run(path, core, &ready, stop)));
         let outcome = readiness.recv().ok().map(|()| work());
         stop.store(true, Ordering::Relaxed);
         let sent = forwarder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))??;
@@ -35,7 +34,12 @@ pub fn forward<T>(lab: &Lab, core: CoreId, work: impl FnOnce() -> Result<T>) -> 
 }
 
 /// Forwards until told to stop; in a thread in the router's namespace.
-fn run(lab: &Lab, core: CoreId, ready: &mpsc::Sender<()>, stop: &AtomicBool) -> Result<u64> {
+fn run(
+    Path { lab, kind, .. }: &Path,
+    core: CoreId,
+    ready: &mpsc::Sender<()>,
+    stop: &AtomicBool,
+) -> Result<u64> {
     ensure!(core_affinity::set_for_current(core), "cannot use core {}", core.id);
     let (memory, frames) = Memory::new(2 * FRAMES_PER_QUEUE)?;
     let mut pool = FramePool::new(memory.frames.clone(), frames);
@@ -44,7 +48,11 @@ fn run(lab: &Lab, core: CoreId, ready: &mpsc::Sender<()>, stop: &AtomicBool) -> 
     for (index, host) in lab.hosts.iter().enumerate() {
         let mut port = memory.open(index as PortIndex, &host.port, 0)?;
         port.reap(&mut pool); // fills its ring
-        let redirect = Redirect::attach(ifindex(&lab.router, &host.port)?, 1, &own)?;
+        let device = ifindex(&lab.router, &host.port)?;
+        let redirect = match kind {
+            Kind::Route => Redirect::attach(device, 1, &own),
+            Kind::Bridge => Redirect::bridge(device, 1, None, &own),
+        }?;
         redirect.bind(0, port.socket())?;
         ports.push(port);
         redirects.push(redirect);

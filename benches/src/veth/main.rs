@@ -1,8 +1,7 @@
-//! What weir forwards from veth to veth, beside a bare AF_XDP receive-and-send loop and beside the kernel's own forwarding, in the same run
+//! What weir forwards from veth to veth, as a router or a bridge, beside a bare AF_XDP receive-and-send loop and beside the kernel's own forwarding, in the same run
 //! on the same wires; and what a reader that polls the segment flat out costs the packet path.
 #![deny(unsafe_code)]
 
-mod appliance;
 mod bare;
 mod bpf;
 mod forwarders;
@@ -17,6 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use core_affinity::CoreId;
+use weir_benches::appliance;
+use weir_benches::machine::{cores, warn_if_busy};
 
 /// Packets a second from veth to veth: weir, a bare AF_XDP loop, the kernel. Needs root.
 #[derive(Parser)]
@@ -27,8 +28,11 @@ struct Arguments {
     /// Seconds of each measured window
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Instead: what a reader that polls the segment flat out on another core costs a packet, in memory; needs no root
+    /// The hosts are in one network, and what stands between them is a bridge
     #[arg(long)]
+    bridge: bool,
+    /// Instead: what a reader that polls the segment flat out on another core costs a packet, in memory; needs no root
+    #[arg(long, conflicts_with = "bridge")]
     reader: bool,
     /// What such a reader does: polls the segment behind standard input, on this core
     #[arg(long, value_name = "CORE", hide = true, requires = "reader")]
@@ -80,31 +84,12 @@ fn run(arguments: &Arguments) -> Result<()> {
             appliance::build()?
         }
     };
-    let comparison = forwarders::compare(&program, first, last, arguments.rounds, window)?;
+    let kind = if arguments.bridge { path::Kind::Bridge } else { path::Kind::Route };
+    let comparison = forwarders::compare(kind, &program, first, last, arguments.rounds, window)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);
     } else {
         print!("{comparison}");
     }
     Ok(())
-}
-
-/// The first and the last core that this process may use.
-fn cores() -> Result<(CoreId, CoreId)> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    match (cores.first(), cores.last()) {
-        (Some(first), Some(last)) if first != last => Ok((*first, *last)),
-        _ => anyhow::bail!("two cores are needed: one for the packets' source, one for the forwarder"),
-    }
-}
-
-/// Says so when others use the machine: both cores are needed whole.
-fn warn_if_busy() {
-    /// Runnable threads in the last minute, on average, that an idle machine stays below.
-    const IDLE: f64 = 0.3;
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = text.split(' ').next().and_then(|number| number.parse::<f64>().ok());
-    if let Some(load) = load.filter(|load| *load > IDLE) {
-        eprintln!("the machine is busy (load {load}): what is measured now says little");
-    }
 }

@@ -8,15 +8,16 @@
 //! XDP, copy into the UMEM), and the forwarder's core the second half, with the sink. Where the kernel forwards, receive packet steering
 //! divides the work at the same place.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 use core_affinity::CoreId;
+use serde::Serialize;
 use weir_graph::wire::ip4;
-use weir_tests::lab::{Lab, WIRE};
+use weir_tests::lab::{Host, Lab, WIRE};
 use weir_tests::namespace::{Namespace, succeed};
 
 use crate::bpf::{Attachment, FRAME, Program};
@@ -28,10 +29,22 @@ const QUIET: Duration = Duration::from_millis(100);
 /// Frames of one call of the generator, some 20 ms: the granularity of what is known of the offered load, and of how soon it ends.
 const BURST: u32 = 1 << 15;
 
+/// How the router joins the two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// They are in two networks.
+    Route,
+    /// They are in one network.
+    Bridge,
+}
+
 /// The path, ready for traffic; the kernel forwards until something else does.
 pub struct Path {
     /// The namespaces.
     pub lab: Lab,
+    /// What the router is.
+    pub kind: Kind,
     generator: Program,
     frame: [u8; FRAME],
     ingress: u32,
@@ -52,16 +65,22 @@ pub struct Traffic {
 
 impl Path {
     /// Builds the path. The generator will run on `generator`, what the kernel forwards is sent on by `forwarder`.
-    pub fn new(generator: CoreId, forwarder: CoreId) -> Result<Path> {
-        let lab = Lab::new(1)?;
+    pub fn new(kind: Kind, generator: CoreId, forwarder: CoreId) -> Result<Path> {
+        let lab = match kind {
+            Kind::Route => Lab::new(1),
+            Kind::Bridge => Lab::bridged(1),
+        }?;
         let (left, right) = (lab.left(), lab.right());
-        // The sink answers no ARP.
-        for host in &lab.hosts {
-            let mac = host.mac.map(|byte| format!("{byte:02x}")).join(":");
-            lab.router.ip(&format!(
-                "neighbour replace {} lladdr {mac} dev {} nud permanent",
-                host.address, host.port
-            ))?;
+        // The sink answers no ARP, and a bridge never sees a frame of its.
+        for Host { mac, address, port, .. } in &lab.hosts {
+            let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+            let (program, words) = match kind {
+                Kind::Route => {
+                    ("ip", format!("neighbour replace {address} lladdr {mac} dev {port} nud permanent"))
+                }
+                Kind::Bridge => ("bridge", format!("fdb replace {mac} dev {port} master static")),
+            };
+            succeed(lab.router.command(program).args(words.split(' ')))?;
         }
         // Frames from XDP are delivered only to a veth with NAPI. A forwarder's XDP program brings it along; the kernel alone needs GRO.
         succeed(lab.router.command("ethtool").args(["-K", &left.port, "gro", "on"]))
@@ -74,8 +93,16 @@ impl Path {
         let last = ifindex(&right.namespace, WIRE)?;
         let sink = right.namespace.run(|| sink.attach(last))??;
         let ingress = ifindex(&left.namespace, WIRE)?;
-        let frame = datagram(&lab);
-        Ok(Path { generator: Program::generator(&frame)?, frame, ingress, core: generator, _sink: sink, lab })
+        let frame = datagram(&lab, kind);
+        Ok(Path {
+            generator: Program::generator(&frame)?,
+            frame,
+            ingress,
+            core: generator,
+            _sink: sink,
+            kind,
+            lab,
+        })
     }
 
     /// Offers as much traffic as the generator can make, and measures for `window` what leaves the router.
@@ -123,14 +150,8 @@ impl Path {
 
     /// What the router's port on the right has sent. A veth counts there what its other end has received, whoever sent it.
     fn egress(&self) -> Result<Reading> {
-        let port = &self.lab.right().port;
-        self.lab.router.run(|| {
-            let text = fs::read_to_string("/proc/thread-self/net/dev")?;
-            let at = Instant::now();
-            let packets =
-                transmitted(&text, port).with_context(|| format!("the kernel does not count {port}"))?;
-            Ok(Reading { packets, at })
-        })?
+        let packets = self.lab.router.traffic(&self.lab.right().port)?.sent.packets;
+        Ok(Reading { packets, at: Instant::now() })
     }
 }
 
@@ -139,13 +160,6 @@ impl Path {
 struct Reading {
     packets: u64,
     at: Instant,
-}
-
-/// The packets that a device has sent, from the text of /proc/net/dev.
-fn transmitted(text: &str, device: &str) -> Option<u64> {
-    let counters = text.lines().find_map(|line| line.trim_start().strip_prefix(device)?.strip_prefix(':'))?;
-    // eight counters of receiving, then the bytes and the packets of sending
-    counters.split_whitespace().nth(9)?.parse().ok()
 }
 
 /// The kernel's number of a device.
@@ -160,10 +174,13 @@ fn mask(core: CoreId) -> String {
 }
 
 /// A TCP acknowledgement from the left host to the right one.
-fn datagram(lab: &Lab) -> [u8; FRAME] {
+fn datagram(lab: &Lab, kind: Kind) -> [u8; FRAME] {
     let (left, right) = (lab.left(), lab.right());
     let mut frame = [0; FRAME];
-    frame[..6].copy_from_slice(&left.gateway_mac);
+    frame[..6].copy_from_slice(match kind {
+        Kind::Route => &left.gateway_mac,
+        Kind::Bridge => &right.mac,
+    });
     frame[6..12].copy_from_slice(&left.mac);
     frame[12..14].copy_from_slice(&[8, 0]);
     if let Some(mut header) = ip4::Ip4Mut::new(&mut frame[14..]) {
@@ -182,14 +199,6 @@ fn datagram(lab: &Lab) -> [u8; FRAME] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_devices_line_is_found_and_its_packets_are_the_tenth_number() {
-        let text = "Inter-|   Receive        |  Transmit\n face |bytes packets errs\n \
-            to-right2: 0 0 0 0 0 0 0 0 0 7 0 0 0 0 0 0\nto-right:12 1 2 3 4 5 6 7 600 42 0 1 0 0 0 0\n";
-        assert_eq!(transmitted(text, "to-right"), Some(42));
-        assert_eq!(transmitted(text, "to-left"), None);
-    }
 
     #[test]
     fn masks_have_groups_of_32_bits() {

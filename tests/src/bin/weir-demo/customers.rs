@@ -34,7 +34,7 @@ pub struct Customers {
 impl Customers {
     /// Puts them behind the tower, each at the end of a line of its own.
     pub fn settle(lab: &Lab, tower: &Host) -> Result<Customers> {
-        let mut hosts = lab.behind(tower, &CUSTOMERS.map(|it| it.name))?;
+        let mut hosts = lab.behind(tower, 11, &CUSTOMERS.map(|it| it.name))?;
         let lines = hosts.iter_mut().zip(&CUSTOMERS);
         let lines = lines.map(|(host, customer)| DelayLine::insert(host, each_way(customer.round_trip)));
         Ok(Customers { lines: lines.collect::<Result<_>>()?, hosts })
