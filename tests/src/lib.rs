@@ -10,6 +10,7 @@ pub mod counters;
 pub mod delay;
 pub mod fifo;
 pub mod frames;
+pub mod htb;
 pub mod lab;
 pub mod measured;
 pub mod namespace;
