@@ -1,4 +1,4 @@
-//! weir's development commands: `cargo xtask setup | test | lint | docs | demo`.
+//! weir's development commands: `cargo xtask setup | test | lint | docs | plots | demo`.
 //!
 //! They run on a machine that has Rust and nothing else: the first thing that each does is to see that the system packages
 //! are there. So this crate uses neither a crate of weir's nor any C code.
@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod lint;
 mod packages;
+mod plots;
 mod step;
 mod suite;
 
@@ -25,6 +26,7 @@ Usage: cargo xtask COMMAND
   test    run the whole test suite; what cannot run here is skipped out loud
   lint    formatting, clippy, licences and duplicate crates, documentation: warnings are errors
   docs    write the tables of docs/stats.md from what a running weir says of itself (needs root)
+  plots   draw the plots of docs/shaping.md from the data beside them; with --measure that is measured anew (needs root)
   setup   install the system packages that the build and the tests need, and nothing else
 
 Each command first makes sure of the system packages: as root it installs what is missing, otherwise it prints the
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         ["test"] => suite::run(),
         ["lint"] => lint::run(),
         ["docs"] => docs::run(),
+        ["plots"] => plots::run(false),
+        ["plots", "--measure"] => plots::run(true),
         ["setup"] => packages::ensure().map(|_| ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}");
