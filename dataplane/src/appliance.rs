@@ -21,7 +21,7 @@ use weir_graph::{
     fib::{Fib, FibLimits},
     frames::{FrameId, FramePool},
     graph::{Graph, GraphError, Shape},
-    node::{Forget, Request, Tables, Workbench},
+    node::{Request, Tables, Workbench},
     nodes::{
         BRIDGE, ROUTE, classify, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match,
         tcp_rtt_stamp,
@@ -39,14 +39,14 @@ use crate::{
     bridge::{self, Follower},
     config::{Change, Config, changes},
     control::{Command, ControlServer, Replies, Reply, Status},
-    customers::{self, Listed, Roster, RosterError},
+    customers::{self, Roster},
     device,
     forwarding::Forwarding,
     kernel::{Event, Kernel, KernelError, Link},
     port::af_xdp::{self, CHUNK, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
     publish::Publisher,
-    shaper::Plan,
-    shaping::{self, Shaping, ShapingError, Sizes},
+    shaping::{self, Shaping, Sizes},
+    subscribers::{Subscribers, SubscribersError},
     trace_text::Namer,
     traces::{self, Trace},
     worker::{Alarm, Line, Message, Parts, Worker, WorkerHandle, exchange},
@@ -89,9 +89,7 @@ pub enum ApplianceError {
     #[error("the forwarding tables can't be made: {0}")]
     Tables(String),
     #[error(transparent)]
-    Customers(#[from] RosterError),
-    #[error(transparent)]
-    Shaping(#[from] ShapingError),
+    Subscribers(#[from] SubscribersError),
     #[error("can't {action}: {source}")]
     System { action: &'static str, source: std::io::Error },
 }
@@ -139,10 +137,7 @@ pub struct Appliance {
     /// Keep the ports of a bridge receiving frames to all addresses.
     _promiscuous: Vec<OwnedFd>,
     publisher: Publisher,
-    /// `None`: round-trip times are not measured, and nothing is counted by customer.
-    roster: Option<Roster>,
-    /// `None`: nothing is shaped.
-    shaping: Option<Shaping>,
+    subscribers: Subscribers,
     ports: Ports,
     /// The ports' interface indices at the start.
     indices: Vec<u32>,
@@ -232,16 +227,19 @@ impl Appliance {
                 ..rtt::Settings::new(clock, config.flows)
             }
         });
-        let (customers, mut roster) = match rtt {
+        let (customers, roster) = match rtt {
             Some(_) => {
                 round_trips::register(&mut counters)?;
-                let (customers, roster) = Roster::new(room, &mut counters, quiescence.clone())?;
+                let (customers, roster) =
+                    Roster::new(room, &mut counters, quiescence.clone()).map_err(SubscribersError::from)?;
                 (Some(customers), Some(roster))
             }
             None => (None, None),
         };
-        let mut shaping = match sizes {
-            Some(sizes) => Some(Shaping::new(&mut counters, sizes, cores.len(), clock)?),
+        let shaping = match sizes {
+            Some(sizes) => {
+                Some(Shaping::new(&mut counters, sizes, cores.len(), clock).map_err(SubscribersError::from)?)
+            }
             None => None,
         };
         let tables = Arc::new(Tables { fib, adjacencies, customers, ports: ports.clone() });
@@ -284,17 +282,11 @@ impl Appliance {
             ready.push(Worker::new(parts, &shape, &mut counters)?);
         }
 
-        if let Some(roster) = &mut roster {
-            roster.replace(listed, &mut counters)?;
-        }
-        if let Some(((shaping, config), roster)) =
-            shaping.as_mut().zip(config.shaper.as_ref()).zip(roster.as_mut())
-        {
-            roster.set_unknown(config.plan.unknown());
-            let change = shaping.change(&config.plan, roster, &mut counters)?;
-            for ((_, handle), orders) in ready.iter().zip(change.orders) {
-                handle.send(Message::Plan(orders));
-            }
+        let handles = ready.iter().map(|(_, handle)| handle.clone()).collect();
+        let mut subscribers = Subscribers::new(roster, shaping, handles);
+        match &config.shaper {
+            Some(shaper) => subscribers.shape(&shaper.plan, &mut counters)?,
+            None => subscribers.list(listed, &mut counters)?,
         }
         let mut publisher = Publisher::new(counters, own, &devices)?;
         let mut forwarding =
@@ -361,8 +353,7 @@ impl Appliance {
             bridge,
             _promiscuous: promiscuous,
             publisher,
-            roster,
-            shaping,
+            subscribers,
             ports,
             indices: links.iter().map(|link| link.index).collect(),
             macs: vec![None; links.len()],
@@ -445,8 +436,7 @@ impl Appliance {
 
     /// Makes reusable what no worker can come across any more; how much still waits for the workers.
     fn reclaim(&mut self) -> usize {
-        let orders = self.shaping.as_mut().is_some_and(Shaping::reclaim);
-        self.forwarding.reclaim() + self.roster.as_mut().map_or(0, Roster::reclaim) + usize::from(orders)
+        self.forwarding.reclaim() + self.subscribers.reclaim()
     }
 
     /// Takes the kernel's news into the tables.
@@ -593,10 +583,11 @@ impl Appliance {
         let new = Config::load(&self.path).map_err(|problems| vec![problems.to_string()])?;
         let changed = changes(&self.config, &new).map_err(|needs_restart| needs_restart.0)?;
         // First what may be refused.
+        let counters = self.publisher.counters();
         for change in &changed {
             let outcome = match change {
-                Change::Customers { new, .. } => self.replace_customers(new.clone()),
-                Change::Plan { new, .. } => self.replace_plan(new),
+                Change::Customers { new, .. } => self.subscribers.list(new.clone(), counters),
+                Change::Plan { new, .. } => self.subscribers.shape(new, counters),
                 Change::Idle { .. } => Ok(()),
             };
             outcome.map_err(|error| vec![error.to_string()])?;
@@ -613,48 +604,6 @@ impl Appliance {
         }
         self.config = new;
         Ok(changed)
-    }
-
-    fn replace_customers(&mut self, list: Arc<[Listed]>) -> Result<(), ApplianceError> {
-        let Some(roster) = &mut self.roster else { return Ok(()) };
-        let customers = roster.replace(list, self.publisher.counters())?;
-        self.forget(Forget { customers, ..Forget::default() });
-        Ok(())
-    }
-
-    /// Another plan: its customers get their columns first, then the workers hear of it all.
-    fn replace_plan(&mut self, plan: &Arc<Plan>) -> Result<(), ApplianceError> {
-        let Some((shaping, roster)) = self.shaping.as_mut().zip(self.roster.as_mut()) else { return Ok(()) };
-        let counters = self.publisher.counters();
-        let customers = roster.replace(shaping::customers(plan), counters)?;
-        roster.set_unknown(plan.unknown());
-        let change = match shaping.change(plan, roster, counters) {
-            Ok(change) => change,
-            Err(error) => {
-                // There was room for those before.
-                if let Some(before) = &self.config.shaper {
-                    let _ = roster.replace(shaping::customers(&before.plan), counters);
-                    roster.set_unknown(before.plan.unknown());
-                }
-                return Err(error.into());
-            }
-        };
-        for ((handle, _), orders) in self.workers.iter().zip(change.orders) {
-            handle.send(Message::Plan(orders));
-        }
-        // Behind the orders that have taken them away.
-        self.forget(Forget { customers, tree_nodes: change.gone, ..Forget::default() });
-        Ok(())
-    }
-
-    /// Has the workers let counters begin anew.
-    fn forget(&self, gone: Forget) {
-        if gone != Forget::default() {
-            let gone = Arc::new(gone);
-            for (handle, _) in &self.workers {
-                handle.send(Message::Forget(gone.clone()));
-            }
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use weir_graph::{
     adjacency::AdjacencyIndex,
     counters::Counters,
     fib::RouteIndex,
+    latency,
     node::Forget,
     nodes::{
         drop::DROPS,
@@ -45,7 +46,7 @@ const fn kernel_counted(path: &'static str, help: &'static str) -> Description {
 const WORKER_COUNTED: [&Description; 5] = [&RX, &TX, &DROPS, &IP4, &IP6];
 
 /// What is registered here besides vectors with rows of the workers.
-const DECLARED: [Description; 14] = [
+const DECLARED: [Description; 15] = [
     Description::names("/if/names", "ports, in the order of the config"),
     Description::link("/interfaces/{interface}/{counter}", "packets", "the port's column of /if/{counter}"),
     Description::simple(
@@ -58,6 +59,10 @@ const DECLARED: [Description; 14] = [
     Description::names("/net/route/names", "the route's prefix; empty where the index is not in use"),
     Description::names("/net/adjacency/names", "the next hop: 10.0.0.2 dev eth1"),
     Description::names("/workers/frame-columns", "columns of /workers/frames"),
+    Description::names(
+        "/workers/round-bins",
+        "bins of /workers/rounds: inclusive upper bounds in microseconds, and the sum",
+    ),
     Description::simple(
         "/sys/vector_rate_per_worker",
         "",
@@ -152,9 +157,14 @@ impl Publisher {
             for (path, target, column) in &links {
                 batch.symlink(path, *target, *column)?;
             }
-            let mut columns = batch.names("/workers/frame-columns", FRAME_COLUMNS.len())?;
-            for (column, name) in FRAME_COLUMNS.iter().enumerate() {
-                batch.set_name(&mut columns, column, name)?;
+            let frame_columns = FRAME_COLUMNS.map(str::to_owned);
+            for (path, list) in
+                [("/workers/frame-columns", &frame_columns[..]), ("/workers/round-bins", &latency::names())]
+            {
+                let mut names = batch.names(path, list.len())?;
+                for (column, name) in list.iter().enumerate() {
+                    batch.set_name(&mut names, column, name)?;
+                }
             }
             let mut routes = batch.names("/net/route/names", ROUTE_CAPACITY)?;
             batch.set_name(&mut routes, 0, "no route")?;

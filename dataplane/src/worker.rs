@@ -4,6 +4,8 @@
 //! spins a little and then sleeps until a packet comes, by a port or from another worker, a node's deadline is near or a message arrives
 //! (`adaptive`), or it goes on turning (`poll`).
 
+mod forgetting;
+
 use std::{
     num::NonZeroU64,
     os::fd::OwnedFd,
@@ -19,6 +21,7 @@ use weir_graph::{
     counters::Counters,
     exchange::Exchange,
     graph::{Graph, Shape},
+    latency::{self, LatencyRow, Scale},
     node::{Forget, VECTOR},
     packet::{PortIndex, ReasonIndex},
     ports::{MAX_PORTS, Ports},
@@ -29,6 +32,7 @@ use weir_graph::{
 use weir_stats::{CombinedRow, Description, SimpleRow};
 
 use crate::{config::Idle, port::Port};
+use forgetting::Forgetting;
 
 /// A queue that a worker owns.
 pub struct Line {
@@ -121,6 +125,13 @@ pub static LOOPS: Description =
 /// Sleeps of each worker.
 pub static SLEEPS: Description =
     Description::simple("/workers/sleeps", "sleeps", "", "times that the worker slept for want of packets");
+/// How long the rounds of each worker take.
+pub static ROUNDS: Description = Description::simple(
+    "/workers/rounds",
+    "microseconds",
+    "le=/workers/round-bins",
+    "rounds of the worker's loop: from one look at all ports to the next, sleep not counted",
+);
 /// Packets by the port that they go out by.
 pub static TX: Description =
     Description::combined("/if/tx", "interface=/if/names", "taken by the port's transmit ring");
@@ -141,6 +152,12 @@ pub struct Worker {
     frames: SimpleRow,
     loops: SimpleRow,
     sleeps: SimpleRow,
+    rounds: LatencyRow,
+    scale: Scale,
+    /// When the round began that is under way, in ticks.
+    round: u64,
+    /// What is being forgotten, a few numbers a round: no message behind it is heard before it is done.
+    forgetting: Forgetting,
     turns: u32,
     /// Frames that it had at the beginning.
     own_frames: usize,
@@ -190,6 +207,10 @@ impl Worker {
             frames: counters.simple_row(&FRAMES, columns, columns, row)?,
             loops: counters.simple_row(&LOOPS, 1, 1, row)?,
             sleeps: counters.simple_row(&SLEEPS, 1, 1, row)?,
+            rounds: counters.simple_row(&ROUNDS, latency::WIDTH, latency::WIDTH, row)?.into(),
+            scale: Scale::new(clock),
+            round: clock::now(),
+            forgetting: Forgetting::new(),
             ring_full: reason("ring-full"),
             port_down: reason("port-down"),
             graph,
@@ -214,10 +235,8 @@ impl Worker {
         self.reader.online();
         self.reap();
         let mut quiet = 0;
-        // First the quiescent point, then the messages: a number that the control thread may use anew from this point on has its counters
-        // reset (Message::Forget, sent before) before this worker can count under it.
-        while self.listen() {
-            let turn = self.turn();
+        self.round = clock::now();
+        while let Some(turn) = self.round() {
             if turn.busy {
                 quiet = 0;
                 continue;
@@ -231,6 +250,22 @@ impl Worker {
             }
         }
         self.leave();
+    }
+
+    /// One round: what the control thread says, then a [turn](Worker::turn). `None`: it is time to stop. Public for benches and tests, which have
+    /// threads of their own.
+    #[inline]
+    pub fn round(&mut self) -> Option<Turn> {
+        let now = clock::now();
+        self.rounds.record(0, self.scale.micros(now.wrapping_sub(self.round)).into(), 1);
+        self.round = now;
+        if !self.listen() {
+            return None;
+        }
+        let mut turn = self.turn();
+        // Who sleeps has passed every quiescent point.
+        turn.busy |= self.forgetting.is_under_way();
+        Some(turn)
     }
 
     /// One turn of the loop. Public for benches and tests, which have no thread.
@@ -307,19 +342,30 @@ impl Worker {
         }
     }
 
-    /// Passes a quiescent point, then takes messages. `false`: it is time to stop.
+    /// Takes messages, and passes a quiescent point when nothing that was heard is left to do. `false`: it is time to stop.
+    ///
+    /// The point is that at which this begins: a number that the control thread may use anew once it has been passed has its counters reset
+    /// ([`Message::Forget`], sent before) before this worker can count under it.
     #[inline]
     fn listen(&mut self) -> bool {
-        self.reader.quiescent();
-        while let Ok(message) = self.messages.try_recv() {
+        let point = self.reader.point();
+        loop {
+            if let Some(piece) = self.forgetting.next() {
+                self.graph.forget(piece);
+                if self.forgetting.is_under_way() {
+                    return true;
+                }
+            }
+            let Ok(message) = self.messages.try_recv() else { break };
             match message {
                 Message::Trace(order, records) => self.graph.trace(order, records),
-                Message::Forget(gone) => self.graph.forget(&gone),
+                Message::Forget(gone) => self.forgetting.begin(gone),
                 Message::Plan(orders) => self.graph.plan(&orders),
                 Message::Idle(idle) => self.idle = idle,
                 Message::Stop => return false,
             }
         }
+        self.reader.pass(point);
         true
     }
 
@@ -361,6 +407,7 @@ impl Worker {
         self.reader.online();
         self.graph.exchange().awake();
         let _ = rustix::io::read(&self.alarm.0, &mut [0u8; 8]);
+        self.round = clock::now();
     }
 
     /// Sends what is under way, drops what nodes hold, and waits a moment for the kernel to finish, and for the other workers, which may still give something.

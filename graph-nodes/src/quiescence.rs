@@ -98,6 +98,11 @@ impl fmt::Debug for Quiescence {
     }
 }
 
+/// A moment of a reader's, not yet announced.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the writer waits until it is passed"]
+pub struct QuiescentPoint(u64);
+
 /// One reader's side. It belongs to one thread at a time; dropping it takes the reader offline.
 #[derive(Debug)]
 pub struct QuiescentReader {
@@ -113,8 +118,20 @@ impl QuiescentReader {
     /// without the fence that [`Self::online`] has, so call that one after a sleep.
     #[inline]
     pub fn quiescent(&self) {
-        let era = self.shared.era.0.load(Acquire);
-        self.announce(era);
+        self.pass(self.point());
+    }
+
+    /// "From here on I hold nothing of what was unlinked before": the quiescent point of now, to be [passed](Self::pass) when something that must come
+    /// before others hear of it is done.
+    #[inline]
+    pub fn point(&self) -> QuiescentPoint {
+        QuiescentPoint(self.shared.era.0.load(Acquire))
+    }
+
+    /// Announces a quiescent point.
+    #[inline]
+    pub fn pass(&self, point: QuiescentPoint) {
+        self.announce(point.0);
     }
 
     /// "I hold nothing and read nothing until [`Self::online`]": before a sleep.

@@ -223,6 +223,16 @@ fn others(count: u32, turn: u32) -> String {
         .collect()
 }
 
+/// The upper bound of the longest round since these were counted. By the wall: what takes the core from the worker is in it.
+fn longest(weir: &Weir, before: &[u64]) -> Result<Duration> {
+    let said = Measured::of(weir)?;
+    let (bins, now) = (said.names("/workers/round-bins")?, said.counts("/workers/rounds")?);
+    let grown = |at: &usize| before.get(*at).is_some_and(|before| now[*at] > *before);
+    // The last two are those without a bound, and the sum.
+    let bin = (0..bins.len() - 1).rev().find(grown).context("the worker has made no round")?;
+    Ok(Duration::from_micros(bins[bin].parse().unwrap_or(u64::MAX)))
+}
+
 #[test]
 fn a_reload_of_a_hundred_thousand_customers_disturbs_nobody() -> Result<()> {
     const OTHERS: u32 = 100_000;
@@ -240,10 +250,12 @@ fn a_reload_of_a_hundred_thousand_customers_disturbs_nobody() -> Result<()> {
         thread::sleep(Duration::from_secs(1));
         let quiet = probe.longest_silence(Instant::now() - Duration::from_secs(1), Instant::now());
         plans::write_with(&folder, &network, &customers, &others(OTHERS, 1))?;
+        let rounds = Measured::of(&weir)?.counts("/workers/rounds")?;
         let begin = Instant::now();
         weir.reload()?;
         let end = Instant::now();
         thread::sleep(Duration::from_millis(500));
+        println!("longest round of the worker: up to {:?}", longest(&weir, &rounds)?);
         let silence = probe.longest_silence(begin, end);
         let (asked, answered) = probe.counts();
         println!(

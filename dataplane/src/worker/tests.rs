@@ -35,6 +35,7 @@ struct Bench {
     wires: Vec<[Wire; 2]>,
     books: Books,
     ports: Ports,
+    quiescence: Quiescence,
 }
 
 /// What the segment says.
@@ -118,7 +119,7 @@ fn bench(count: usize, own_frames: usize) -> Bench {
         handles.push(handle);
     }
     let books = Books { frames: own_frames * count, reader, shape, _counters: counters };
-    Bench { workers, handles, wires, books, ports }
+    Bench { workers, handles, wires, books, ports, quiescence }
 }
 
 impl Books {
@@ -273,6 +274,32 @@ fn a_worker_that_is_told_to_stop_ends_with_nothing_held() {
     assert!(!handle.send(Message::Stop), "nobody is there any more");
     let frames = &bench.books.rows(&FRAMES.path)[0];
     assert_eq!((frames[2], frames[3]), (0, 0));
+}
+
+#[test]
+fn a_long_list_is_forgotten_in_many_rounds_and_nothing_overtakes_it() {
+    let mut it = bench(1, OWN_FRAMES);
+    let Bench { workers, handles, quiescence, .. } = &mut it;
+    let worker = &mut workers[0];
+    let gone = Arc::new(Forget { customers: (0..100).collect(), ..Forget::default() });
+    assert!(handles[0].send(Message::Forget(gone.clone())));
+    assert!(handles[0].send(Message::Idle(Idle::Poll)));
+    // Whoever waits for this one may give the numbers to others.
+    let ticket = quiescence.ticket();
+    let mut rounds = 0;
+    while Arc::strong_count(&gone) > 1 {
+        assert!(!quiescence.passed(ticket) && worker.idle == Idle::Adaptive, "after {rounds} rounds");
+        let turn = worker.round().unwrap();
+        assert!(turn.busy || Arc::strong_count(&gone) == 1, "who sleeps passes all tickets");
+        rounds += 1;
+    }
+    assert!(rounds >= 25, "{rounds} rounds");
+    assert!(quiescence.passed(ticket) && worker.idle == Idle::Poll);
+    // Each round but the one under way is in the histogram.
+    let times = it.books.rows(&ROUNDS.path);
+    let (sum, bins) = times[0].split_last().unwrap();
+    assert_eq!((bins.iter().sum::<u64>(), it.books.sum(&LOOPS.path)), (rounds, rounds));
+    assert!(*sum < 60_000_000, "{sum} µs");
 }
 
 #[test]
