@@ -142,7 +142,7 @@ const TIN_BACKLOG: Pair = pair!(
 );
 
 /// What grows by tin.
-const TIN_COUNTERS: [Pair; 7] = [
+const TIN_COUNTERS: [Pair; 8] = [
     pair!(
         "customers",
         "tins/codel",
@@ -166,6 +166,15 @@ const TIN_COUNTERS: [Pair; 7] = [
         "customers",
         "tins/marked",
         simple("packets", BY_CUSTOMER_AND_TIN, "marked CE (RFC 3168) instead of being dropped")
+    ),
+    pair!(
+        "customers",
+        "tins/ack-filter",
+        simple(
+            "packets",
+            BY_CUSTOMER_AND_TIN,
+            "pure ACKs taken out, as a later one says all that they said (CAKE's ack_drop)"
+        )
     ),
     pair!(
         "customers",
@@ -474,6 +483,7 @@ impl Shaped {
                 counters.blue,
                 counters.overlimit,
                 counters.marked,
+                counters.ack_drops,
                 u64::from(ways.indirect),
                 u64::from(ways.misses),
                 u64::from(ways.collisions),
@@ -482,7 +492,7 @@ impl Shaped {
                 row.add(at, more);
             }
         });
-        let micros = |ticks: u64| self.clock.duration(ticks).as_micros() as u64;
+        let micros = |ticks: u64| micros(self.clock, ticks);
         for tin in 0..TINS as u8 {
             let at = column * TINS + usize::from(tin);
             let Some(view) = shaper.tin(leaf, tin) else {
@@ -545,6 +555,11 @@ impl Shaped {
             rows.rate.set(column, 0);
         }
     }
+}
+
+/// The nearest number of microseconds: what is set in whole ones becomes ticks, which are a little less, and is to be seen as it was set.
+fn micros(clock: Clock, ticks: u64) -> u64 {
+    ((clock.duration(ticks).as_nanos() + 500) / 1000) as u64
 }
 
 /// A leaf's or a node's column and way.
@@ -624,5 +639,22 @@ impl PlannedRows {
     fn set(&mut self, column: usize, rates: Rates) {
         self.min.set(column, rates.min);
         self.max.set(column, rates.max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_seen_as_they_were_set() {
+        for hz in [1_000_003, 2_599_998_123, 3_000_000_019] {
+            let clock = Clock::with_hz(hz);
+            for set in [0, 1, 7, 4_999, 5_000, 100_000, 1_000_000_000] {
+                assert_eq!(micros(clock, clock.ticks(Duration::from_micros(set))), set, "at {hz} Hz");
+            }
+        }
     }
 }

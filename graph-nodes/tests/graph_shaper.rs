@@ -328,6 +328,9 @@ fn acknowledgements_that_a_later_one_supersedes_go_where_the_discipline_says_so(
         assert_eq!(before, 20 - left);
         trial.watch(200_000);
         assert_eq!(trial.pair("/shaper/customers/up/sent", 0).0, left);
+        // Best effort: tin 1.
+        let by_tin = [0, 1, 2, 3].map(|tin| trial.count("/shaper/customers/up/tins/ack-filter", tin));
+        assert_eq!(by_tin, [0, 20 - left, 0, 0]);
     }
 }
 

@@ -29,7 +29,7 @@ use By::{Cause, Customer as ByCustomer, Node as ByNode, Tin};
 use Form::{Counter, Gauge, Planned};
 
 /// Vectors of a direction: what of, name, unit (none for pairs).
-const VECTORS: [(By, &str, Option<&str>, Form); 33] = [
+const VECTORS: [(By, &str, Option<&str>, Form); 34] = [
     (ByNode, "sent", None, Counter),
     (ByNode, "backlog", None, Gauge),
     (ByNode, "rate", Some("bits/s"), Gauge),
@@ -49,6 +49,7 @@ const VECTORS: [(By, &str, Option<&str>, Form); 33] = [
     (Tin, "tins/blue", Some("packets"), Counter),
     (Tin, "tins/overlimit", Some("packets"), Counter),
     (Tin, "tins/marked", Some("packets"), Counter),
+    (Tin, "tins/ack-filter", Some("packets"), Counter),
     (Tin, "tins/way-indirect", Some("packets"), Counter),
     (Tin, "tins/way-misses", Some("flows"), Counter),
     (Tin, "tins/way-collisions", Some("packets"), Counter),

@@ -135,6 +135,7 @@ down
   way_cols            0            1            0            1
   drops               0           12            0           12
   marks               0           20            0           20
+  ack_drop            0            6            0            6
   sp_flows            0            3            0            3
   bk_flows            0            2            0            2
   un_flows            0            1            0            1
@@ -162,6 +163,7 @@ up
   way_cols            0
   drops               0
   marks               0
+  ack_drop            0
   sp_flows            0
   bk_flows            0
   un_flows            0
@@ -200,6 +202,7 @@ fn tins(weir: &mut Shaped) {
         set("codel", 10);
         set("overlimit", 2);
         set("marked", 20);
+        set("ack-filter", 6);
         set("way-indirect", 4);
         set("way-misses", 90);
         set("way-collisions", 1);
@@ -240,7 +243,7 @@ fn json_of_a_customer_has_the_names_of_tc() {
             "peak_delay_us": 360, "avg_delay_us": 120, "base_delay_us": 7,
             "backlog_bytes": 4542, "backlog_packets": 3, "sent_packets": 400, "sent_bytes": 500_000,
             "way_indirect_hits": 4, "way_misses": 90, "way_collisions": 1,
-            "drops": 12, "codel": 10, "blue": 0, "overlimit": 2, "ecn_mark": 20,
+            "drops": 12, "codel": 10, "blue": 0, "overlimit": 2, "ecn_mark": 20, "ack_drops": 6,
             "sparse_flows": 3, "bulk_flows": 2, "unresponsive_flows": 1, "max_pkt_len": 1514, "flow_quantum": 1514,
         })
     );

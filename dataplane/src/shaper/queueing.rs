@@ -24,15 +24,18 @@ pub struct Queueing {
 impl Default for Queueing {
     /// Four classes, fair between hosts of both sides and the flows of each, and a round trip over the internet: `diffserv4 triple-isolate rtt 100ms`.
     fn default() -> Queueing {
-        Queueing {
-            tins: Tins::Diffserv4,
-            isolation: Isolation::Both,
-            rtt: Duration::from_millis(100),
-            managed: true,
-            ack_filter: false,
-        }
+        Queueing { tins: Tins::Diffserv4, isolation: Isolation::Both, ..PLAIN }
     }
 }
+
+/// One class, fair between flows: `fq_codel`.
+const PLAIN: Queueing = Queueing {
+    tins: Tins::BestEffort,
+    isolation: Isolation::Flows,
+    rtt: Duration::from_millis(100),
+    managed: true,
+    ack_filter: false,
+};
 
 /// CoDel's target is this part of the round-trip time, as in CAKE; RFC 8289 §4.3 has 5 ms of 100 ms.
 const TARGET: u32 = 20;
@@ -68,21 +71,28 @@ impl std::fmt::Display for Queueing {
             Tins::Diffserv4 => "diffserv4",
             Tins::Diffserv8 => "diffserv8",
         };
-        let filter = if self.ack_filter { " ack-filter" } else { "" };
-        if !self.managed {
-            return write!(f, "{tins} none{filter}");
-        }
         let isolation = match self.isolation {
             Isolation::Flows => "flows",
             Isolation::Sources => "dual-srchost",
             Isolation::Destinations => "dual-dsthost",
             Isolation::Both => "triple-isolate",
         };
-        write!(
-            f,
-            "{tins} {isolation} rtt {}{filter}",
-            humantime::format_duration(self.rtt).to_string().replace(' ', "")
-        )
+        // Of one whose queue is not kept short, only what `none` would not say by itself.
+        let usual = Queueing { managed: false, ..PLAIN };
+        f.write_str(tins)?;
+        if self.managed || self.isolation != usual.isolation {
+            write!(f, " {isolation}")?;
+        }
+        if self.managed || self.rtt != usual.rtt {
+            write!(f, " rtt {}", humantime::format_duration(self.rtt).to_string().replace(' ', ""))?;
+        }
+        if !self.managed {
+            f.write_str(" none")?;
+        }
+        if self.ack_filter {
+            f.write_str(" ack-filter")?;
+        }
+        Ok(())
     }
 }
 
@@ -122,6 +132,9 @@ const UNUSED: [(&str, bool); 7] = [
     ("memlimit", true),
     ("fwmark", true),
 ];
+
+/// What says in a word how packets are queued; LibreQoS's words.
+const KINDS: [&str; 3] = ["cake", "fq_codel", "none"];
 
 const EXAMPLE: &str =
     "write words such as `diffserv4 rtt 100ms`, or `cake`, `fq_codel`, `none`, or two of them as `down/up`";
@@ -165,19 +178,24 @@ pub(crate) fn read(text: &str) -> Result<Both<Queueing>, (String, String)> {
 }
 
 fn one(text: &str, default: Queueing, into: &mut Words) -> Result<Option<Queueing>, (String, String)> {
-    let mut words = text.split_ascii_whitespace().peekable();
-    let plain = Queueing { tins: Tins::BestEffort, isolation: Isolation::Flows, ..default };
-    let mut queueing = match words.peek() {
-        None => return Ok(None),
-        Some(&"cake") => default,
-        Some(&"fq_codel") => Queueing { managed: true, ..plain },
-        Some(&"none") => Queueing { managed: false, ..plain },
-        Some(_) => default,
+    let plain = Queueing { tins: PLAIN.tins, isolation: PLAIN.isolation, ..default };
+    // Where the other words start from, wherever it stands.
+    let mut kinds = text.split_ascii_whitespace().filter(|word| KINDS.contains(word));
+    let mut queueing = match kinds.next() {
+        None if text.trim_ascii().is_empty() => return Ok(None),
+        Some("cake") => Queueing { managed: true, ..default },
+        Some("fq_codel") => Queueing { managed: true, ..plain },
+        Some("none") => Queueing { managed: false, ..plain },
+        _ => default,
     };
-    words.next_if(|word| matches!(*word, "cake" | "fq_codel" | "none"));
+    if let Some(second) = kinds.next() {
+        return Err((format!("`{second}` is one kind of queue too many"), EXAMPLE.to_owned()));
+    }
+    let mut words = text.split_ascii_whitespace();
     let mut overhead = Vec::new();
     while let Some(word) = words.next() {
         match word {
+            _ if KINDS.contains(&word) => {}
             "besteffort" => queueing.tins = Tins::BestEffort,
             "diffserv3" => queueing.tins = Tins::Diffserv3,
             "diffserv4" => queueing.tins = Tins::Diffserv4,
@@ -249,6 +267,8 @@ fn unknown(word: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, sample};
+
     use super::*;
 
     fn of(text: &str) -> Words {
@@ -292,6 +312,47 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_queue_may_stand_anywhere() {
+        for text in ["none besteffort", "besteffort none", "none"] {
+            assert_eq!(of(text).queueing.up, Some(Queueing { managed: false, ..PLAIN }), "{text}");
+        }
+        for text in ["fq_codel rtt 30ms dual-srchost", "rtt 30ms dual-srchost fq_codel"] {
+            let expected =
+                Queueing { isolation: Isolation::Sources, rtt: Duration::from_millis(30), ..PLAIN };
+            assert_eq!(of(text).queueing.down, Some(expected), "{text}");
+        }
+        // Where the default is not to keep queues short, `cake` is.
+        let none = Queueing { managed: false, ..Queueing::default() };
+        let words = |text| parse(text, Both::same(none)).unwrap().queueing.up.unwrap();
+        assert_eq!((words("cake").managed, words("diffserv3").managed), (true, false));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_as_it_was_in_any_order(
+            tins in sample::select(vec![Tins::BestEffort, Tins::Diffserv3, Tins::Diffserv4, Tins::Diffserv8]),
+            isolation in sample::select(vec![Isolation::Flows, Isolation::Sources, Isolation::Destinations, Isolation::Both]),
+            micros in prop_oneof![Just(100_000u64), 100..1_000_000_000u64],
+            managed: bool,
+            ack_filter: bool,
+            order in any::<u64>(),
+        ) {
+            let queueing = Queueing { tins, isolation, rtt: Duration::from_micros(micros), managed, ack_filter };
+            let printed = queueing.to_string();
+            prop_assert_eq!(read(&printed), Ok(Both::same(queueing)), "{}", printed);
+            let together = printed.replace("rtt ", "rtt=");
+            let mut words: Vec<&str> = together.split(' ').collect();
+            let turn = order as usize % words.len();
+            words.rotate_left(turn);
+            if order >> 63 == 1 {
+                words.reverse();
+            }
+            let shuffled = words.join(" ").replace("rtt=", "rtt ");
+            prop_assert_eq!(read(&shuffled), Ok(Both::same(queueing)), "{}", shuffled);
+        }
+    }
+
+    #[test]
     fn words_that_would_be_misunderstood_are_refused() {
         for (text, what) in [
             ("cake hosts", "the word `hosts`"),
@@ -303,6 +364,7 @@ mod tests {
             ("cake overhead", "`overhead` needs a number from -64 to 256"),
             ("cake mpu 999", "`mpu` needs a number from 0 to 256"),
             ("cake/fq_codel/none", "the word `fq_codel/none`"),
+            ("cake rtt 50ms none", "`none` is one kind of queue too many"),
         ] {
             let (problem, fix) = parse(text, Both::same(Queueing::default())).unwrap_err();
             assert!(problem.contains(what) && !fix.is_empty(), "{text}: {problem}");

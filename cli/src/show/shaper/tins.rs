@@ -71,7 +71,7 @@ const fn figure(title: &'static str, json: &'static str, value: Value, form: For
 }
 
 /// The figures, in tc's order.
-const FIGURES: [Figure; 23] = [
+const FIGURES: [Figure; 24] = [
     figure("thresh", "threshold_bps", Value::Of("threshold"), Form::Rate),
     figure("target", "target_us", Value::Of("target"), Form::Time),
     figure("interval", "interval_us", Value::Of("interval"), Form::Time),
@@ -90,6 +90,7 @@ const FIGURES: [Figure; 23] = [
     figure("", "blue", Value::Of("blue"), Form::Count),
     figure("", "overlimit", Value::Of("overlimit"), Form::Count),
     figure("marks", "ecn_mark", Value::Of("marked"), Form::Count),
+    figure("ack_drop", "ack_drops", Value::Of("ack-filter"), Form::Count),
     figure("sp_flows", "sparse_flows", Value::Of("sparse-flows"), Form::Gauge),
     figure("bk_flows", "bulk_flows", Value::Of("bulk-flows"), Form::Gauge),
     figure("un_flows", "unresponsive_flows", Value::Of("unresponsive-flows"), Form::Gauge),
