@@ -38,7 +38,7 @@ use weir_xdp::{Mode, OwnAddresses, Redirect};
 use crate::{
     bridge::{self, Follower},
     config::{Change, Config, changes},
-    control::{Command, ControlServer, Replies, Reply, Status},
+    control::{Command, ControlServer, Reloaded, Replies, Reply, Status},
     customers::{self, Roster},
     device,
     forwarding::Forwarding,
@@ -412,9 +412,8 @@ impl Appliance {
                     }
                 },
                 recv(signals) -> signal => match signal {
-                    Ok(Signal::Reload) => match self.reload() {
-                        Ok(changed) => tracing::info!(?changed, "config read again"),
-                        Err(problems) => tracing::error!("config not changed:\n{}", problems.join("\n")),
+                    Ok(Signal::Reload) => if let Err(problems) = self.reload() {
+                        tracing::error!("config not changed:\n{}", problems.join("\n"));
                     },
                     Ok(Signal::Terminate) | Err(_) => return Ok(()),
                 },
@@ -556,9 +555,7 @@ impl Appliance {
             }
             Command::Reload { reply } => {
                 reply.send(match self.reload() {
-                    Ok(changes) => {
-                        Reply::Reloaded { changes: changes.iter().map(Change::to_string).collect() }
-                    }
+                    Ok(reloaded) => Reply::Reloaded(reloaded),
                     Err(problems) => Reply::Refused { problems },
                 });
             }
@@ -579,7 +576,7 @@ impl Appliance {
     }
 
     /// Reads the config again: all of it, or nothing.
-    fn reload(&mut self) -> Result<Vec<Change>, Vec<String>> {
+    fn reload(&mut self) -> Result<Reloaded, Vec<String>> {
         let new = Config::load(&self.path).map_err(|problems| vec![problems.to_string()])?;
         let changed = changes(&self.config, &new).map_err(|needs_restart| needs_restart.0)?;
         // First what may be refused.
@@ -602,8 +599,13 @@ impl Appliance {
                 }
             }
         }
+        let warned = new.shaper.as_ref().map_or(0, |shaper| shaper.warned);
+        let warnings = new.shaper.as_ref().map_or(Vec::new(), |shaper| shaper.warnings.clone());
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let changes: Vec<String> = changed.iter().map(Change::to_string).collect();
+        tracing::info!(?changes, warnings = warned, "config read again");
         self.config = new;
-        Ok(changed)
+        Ok(Reloaded { changes, warnings })
     }
 }
 

@@ -12,7 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand, builder::RangedU64ValueParser};
 use weir::{
     appliance::{Appliance, Signal},
     config::{self, CONTROL_SOCKET, Config},
-    control::Client,
+    control::{Client, Reloaded},
     replay::{self, Form},
     trace_text::Transcript,
 };
@@ -229,15 +229,27 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 
 fn check(path: &Path) -> anyhow::Result<()> {
     let config = load(path)?;
-    for warning in config::warnings(&config) {
+    let warnings = config::warnings(&config);
+    for warning in &warnings {
         writeln!(std::io::stderr(), "warning: {warning}")?;
     }
-    writeln!(std::io::stdout(), "{}: ok", path.display())?;
+    // Of the files of customers not all are shown.
+    let shaper = config.shaper.as_ref();
+    let count = warnings.len() + shaper.map_or(0, |it| it.warned.saturating_sub(it.warnings.len()));
+    let and = match count {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        _ => format!(", {count} warnings"),
+    };
+    writeln!(std::io::stdout(), "{}: ok{and}", path.display())?;
     Ok(())
 }
 
 fn reload(socket: &Path) -> anyhow::Result<()> {
-    let changes = Client::connect(socket)?.reload()?;
+    let Reloaded { changes, warnings } = Client::connect(socket)?.reload()?;
+    for warning in warnings {
+        writeln!(std::io::stderr(), "warning: {warning}")?;
+    }
     if changes.is_empty() {
         writeln!(std::io::stdout(), "nothing has changed")?;
     }

@@ -83,7 +83,7 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
     match (shaper, &new.shaper) {
         (None, None) => {}
         (Some(old), Some(new)) => {
-            let ShaperConfig { plan: before, warnings: _, memory } = old;
+            let ShaperConfig { plan: before, warnings: _, warned: _, memory } = old;
             fixed("shaper.memory", memory.to_string(), new.memory.to_string());
             // Nodes count by the default, and keep what they have counted.
             let overhead = |plan: &Plan| format!("{:?}", plan.overheads.first());

@@ -147,8 +147,10 @@ pub struct RttConfig {
 pub struct ShaperConfig {
     /// Who may send how much: what the files say that the section names.
     pub plan: Arc<Plan>,
-    /// What is not wrong with the plan but will surprise; one sentence each.
+    /// What is not wrong with the plan but will surprise; one sentence each, the first of each kind.
     pub warnings: Vec<String>,
+    /// How many there are, those that are not shown included.
+    pub warned: usize,
     /// Bytes of packets that may wait at all workers together.
     pub memory: u64,
 }

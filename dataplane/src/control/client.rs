@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::protocol::{MAX_REPLY, Reply, Request, Status};
+use super::protocol::{MAX_REPLY, Reloaded, Reply, Request, Status};
 use crate::trace_text::Step;
 
 /// How long weir may take to answer; a trace may take as long as packets stay away.
@@ -79,10 +79,10 @@ impl Client {
         }
     }
 
-    /// Makes weir read its config again. Returns a sentence for each change.
-    pub fn reload(&mut self) -> Result<Vec<String>, ClientError> {
+    /// Makes weir read its config again.
+    pub fn reload(&mut self) -> Result<Reloaded, ClientError> {
         match self.ask(&Request::Reload)? {
-            Reply::Reloaded { changes } => Ok(changes),
+            Reply::Reloaded(reloaded) => Ok(reloaded),
             other => Err(self.unreadable(format!("it answered {other:?}"))),
         }
     }

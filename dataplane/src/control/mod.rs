@@ -23,7 +23,7 @@ mod protocol;
 mod server;
 
 pub use client::{Client, ClientError, Steps};
-pub use protocol::{Reply, Request, Status};
+pub use protocol::{Reloaded, Reply, Request, Status};
 pub use server::{Command, ControlServer, Error, Replies};
 
 #[cfg(test)]

@@ -41,10 +41,7 @@ pub enum Reply {
     /// To [`Request::Status`].
     Status(Status),
     /// To [`Request::Reload`]: what changed.
-    Reloaded {
-        /// One sentence for each change.
-        changes: Vec<String>,
-    },
+    Reloaded(Reloaded),
     /// To [`Request::Trace`]: one packet at one node.
     Step(Step),
     /// The request is not granted, and nothing was changed.
@@ -57,6 +54,16 @@ pub enum Reply {
         /// Lines left out because the client read too slowly.
         lost: u64,
     },
+}
+
+/// What has become of a config that was read again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// One sentence for each change.
+    pub changes: Vec<String>,
+    /// One sentence each for what is not wrong with the shaper's files but will surprise.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The weir that runs.

@@ -207,7 +207,7 @@ fn a_client_that_ends_its_half_is_still_answered() {
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let Command::Status { reply } = weir.commands.recv_timeout(LONG).unwrap() else { panic!("not a status") };
     thread::sleep(Duration::from_millis(300)); // longer than the glance at whether the client has gone
-    assert!(reply.send(Reply::Reloaded { changes: vec![] }));
+    assert!(reply.send(Reply::Reloaded(Reloaded::default())));
     drop(reply);
     assert_eq!(lines(&stream).count(), 2);
 }

@@ -23,6 +23,8 @@ pub(super) struct Customer {
     pub(super) source: usize,
     /// Where the customer first stands in it.
     pub(super) at: usize,
+    /// Not to be shaped, as the node is not there.
+    pub(super) left_out: bool,
 }
 
 /// What a file says of a customer's queue.
@@ -34,6 +36,8 @@ pub(super) struct Queue {
 
 struct Address {
     prefix: Prefix,
+    /// The customer's place in the list.
+    owner: usize,
     source: usize,
     /// The stretch of the file in which it stands.
     within: Range<usize>,
@@ -74,10 +78,12 @@ impl Customers {
         self.list.push(customer);
     }
 
-    /// Reads a list of addresses and prefixes, which stands somewhere `within` the file of report `source`.
+    /// Reads a list of addresses and prefixes of the customer who has, or will have, this place in the list. It stands somewhere `within` the file of report
+    /// `source`.
     pub(super) fn addresses(
         &mut self,
         text: &str,
+        owner: usize,
         source: usize,
         within: &Range<usize>,
         reports: &mut [Report<'_>],
@@ -87,7 +93,7 @@ impl Customers {
             match prefixes::parse(word) {
                 Ok(prefix) => {
                     into.push(prefix);
-                    self.addresses.push(Address { prefix, source, within: within.clone() });
+                    self.addresses.push(Address { prefix, owner, source, within: within.clone() });
                 }
                 Err((what, fix)) => {
                     let report = &mut reports[source];
@@ -139,12 +145,20 @@ impl Customers {
         Both { down: 0, up }
     }
 
-    /// Reports addresses that stand twice.
-    pub(super) fn check_addresses(&mut self, reports: &mut [Report<'_>]) {
+    /// Reports addresses that stand twice. Within the file of report `lenient` that is no mistake: the last one who names an address has it, as in LibreQoS,
+    /// in whose map of addresses a later entry takes the place of an earlier one.
+    pub(super) fn check_addresses(
+        &mut self,
+        lenient: usize,
+        reports: &mut [Report<'_>],
+        warnings: &mut Warnings,
+    ) {
         let mut addresses = std::mem::take(&mut self.addresses);
+        addresses.retain(|it| self.list.get(it.owner).is_none_or(|owner| !owner.left_out));
         addresses.sort_unstable_by_key(|it| (it.prefix, it.source, it.within.start));
         for same in addresses.chunk_by(|one, next| one.prefix == next.prefix) {
             let [first, others @ ..] = same else { continue };
+            let mut before = first;
             for (again, other) in others.iter().enumerate() {
                 let text = prefixes::text(other.prefix);
                 let place = place(first.source, first.within.start, other.source, reports);
@@ -155,14 +169,38 @@ impl Customers {
                 let here = others[..again].iter().filter(|it| it.within == other.within).count()
                     + usize::from(first.source == other.source && first.within == other.within);
                 let span = words(report.text(), &other.within).filter(of_prefix).nth(here);
-                let what = format!("{text} stands in {place}");
-                report.wrong(
-                    span.unwrap_or_else(|| other.within.clone()),
-                    what,
-                    "leave one of the two out: an address is one customer's",
-                );
+                let span = span.unwrap_or_else(|| other.within.clone());
+                if (first.source, other.source) != (lenient, lenient) {
+                    let what = format!("{text} stands in {place}");
+                    report.wrong(span, what, "leave one of the two out: an address is one customer's");
+                    continue;
+                }
+                let (earlier, later) = (before.owner, other.owner);
+                before = other;
+                let prefixes = &mut self.list[earlier].prefixes;
+                if let Some(at) = prefixes.iter().position(|prefix| *prefix == other.prefix) {
+                    prefixes.remove(at);
+                }
+                let id = |owner: usize| self.list[owner].id.escape_debug();
+                warnings.say("addresses that stand twice", || {
+                    let at = report.place(span);
+                    if earlier == later {
+                        return format!("{at}: {text} stands in {place}: once is enough");
+                    }
+                    format!(
+                        "{at}: {text} stands in {place}: circuit `{}` has it, and `{}` goes without",
+                        id(later),
+                        id(earlier)
+                    )
+                });
             }
         }
+    }
+
+    /// Lets go of those who are not to be shaped.
+    pub(super) fn leave_out(&mut self) {
+        self.list.retain(|customer| !customer.left_out);
+        self.ids = self.list.iter().zip(0..).map(|(customer, at)| (customer.id.clone(), at)).collect();
     }
 }
 

@@ -4,7 +4,8 @@
 //! Circuit ID,Circuit Name,Device ID,Device Name,Parent Node,Parent Node ID,Anchor Node ID,MAC,IPv4,IPv6,Download Min Mbps,Upload Min Mbps,…
 //! 10001,"968 Circle St., Gurnee",1,Device 1,AP_A,,,,"100.64.0.1, 100.64.0.2",fdd7:b724:0:100::/56,1,1,155,20,
 //! ```
-//! Columns are found by their names, in any order. Lines that begin with `#` are not meant.
+//! Columns are found by their names, in any order. Lines that begin with `#` are not meant. What LibreQoS takes with a warning, or passes over, is no mistake
+//! here either: warnings say line by line what becomes of it.
 
 use std::ops::Range;
 
@@ -56,6 +57,9 @@ enum Column {
     #[strum(serialize = "sqm")]
     Sqm,
 }
+
+/// Warnings of circuits whose devices do not say the same.
+const DIFFERENT: &str = "devices that differ from the first of their circuit";
 
 /// Without these there is nothing to shape.
 const NEEDED: [Column; 3] = [Column::Id, Column::DownMax, Column::UpMax];
@@ -139,6 +143,14 @@ fn start(text: &str, at: u64) -> usize {
 }
 
 type Columns = [Option<usize>; Column::COUNT];
+
+/// What a device hangs on.
+enum Hangs {
+    /// A node, or the link.
+    On(Option<usize>),
+    /// What the column names is not there: what is wrong, and what to write.
+    Nowhere(Column, String, String),
+}
 
 /// Which column is where.
 fn header(
@@ -283,18 +295,27 @@ impl Reader<'_, '_> {
             let fix = "give every customer an id of their own; devices of one customer share it";
             self.wrong(&span, Column::Id, "this device has no Circuit ID", fix);
         }
-        let node = self.node(name, node_id, &span);
+        let hangs = self.node(name, node_id);
         let asked = self.asked(rates, &span);
+        let known = self.customers.with_id(id);
+        let owner = known.unwrap_or(self.customers.list.len());
         let mut prefixes = Vec::new();
         for text in [ip4, ip6] {
-            self.customers.addresses(text, self.source, &span, self.reports, &mut prefixes);
+            self.customers.addresses(text, owner, self.source, &span, self.reports, &mut prefixes);
         }
         let queue = self.customers.queue(sqm, self.warnings).unwrap_or_else(|(what, fix)| {
             self.wrong(&span, Column::Sqm, what, fix);
             Queue::default()
         });
-        let Some(known) = self.customers.with_id(id) else {
+        let Some(known) = known else {
             let Queue { discipline, overhead } = queue;
+            let (node, left_out) = match hangs {
+                Hangs::On(node) => (node, false),
+                Hangs::Nowhere(column, what, fix) => {
+                    self.leave_out(id, column, &what, &fix, &span);
+                    (None, true)
+                }
+            };
             let (id, title, source, at) = (id.to_owned(), title.to_owned(), self.source, span.start);
             let asked = asked.unwrap_or_default();
             self.customers.add(Customer {
@@ -307,11 +328,12 @@ impl Reader<'_, '_> {
                 overhead,
                 source,
                 at,
+                left_out,
             });
             return;
         };
         if !id.is_empty() {
-            self.another_device(known, node, asked, queue, &span);
+            self.another_device(known, hangs, asked, queue, &span);
         }
         let known = &mut self.customers.list[known];
         known.prefixes.append(&mut prefixes);
@@ -337,11 +359,11 @@ impl Reader<'_, '_> {
         self.fields = self.width - 2;
     }
 
-    /// A further device of a customer, which must have the same plan.
+    /// A further device of a customer. It must have the same parent; of all else what the first one has counts.
     fn another_device(
         &mut self,
         number: usize,
-        node: Option<usize>,
+        hangs: Hangs,
         asked: Option<Asked>,
         queue: Queue,
         span: &Range<usize>,
@@ -349,15 +371,21 @@ impl Reader<'_, '_> {
         let known = &self.customers.list[number];
         let first = super::tree::place(known.source, known.at, self.source, self.reports);
         let (id, before) = (known.id.escape_debug().to_string(), known.asked);
-        let fix =
-            format!("write the same as in {}, or another Circuit ID", first.trim_end_matches(" already"));
-        if known.node != node {
-            let column = if self.columns[Column::Parent as usize].is_some() {
-                Column::Parent
-            } else {
-                Column::ParentId
-            };
-            self.wrong(span, column, format!("circuit `{id}` has another parent before"), &fix);
+        let first = first.trim_end_matches(" already").to_owned();
+        let (node, left_out) = (known.node, known.left_out);
+        match hangs {
+            Hangs::Nowhere(column, what, fix) if left_out => self.leave_out(&id, column, &what, &fix, span),
+            Hangs::On(other) if !left_out && node == other => {}
+            // LibreQoS asks only where the first device has a parent.
+            _ if !left_out && node.is_none() => {
+                let what = format!("circuit `{id}` hangs on the link itself, as in {first}");
+                self.warn(span, self.parent_column(), DIFFERENT, || what);
+            }
+            _ => {
+                let fix = format!("write the same as in {first}, or another Circuit ID");
+                let what = format!("circuit `{id}` has another parent before");
+                self.wrong(span, self.parent_column(), what, fix);
+            }
         }
         if let Some(asked) = asked {
             let pairs = [
@@ -369,8 +397,9 @@ impl Reader<'_, '_> {
             // A circuit whose first device was wrong has no rates; that was reported.
             for (column, before, now) in pairs.into_iter().filter(|_| before != Asked::default()) {
                 if before != now {
-                    let what = format!("circuit `{id}` has {} here before", text(before));
-                    self.wrong(span, column, what, &fix);
+                    self.warn(span, column, DIFFERENT, || {
+                        format!("circuit `{id}` has {}, as in {first}, and not {}", text(before), text(now))
+                    });
                 }
             }
         }
@@ -385,36 +414,50 @@ impl Reader<'_, '_> {
             *before = before.or(now);
         }
         if differs {
-            self.wrong(span, Column::Sqm, format!("circuit `{id}` has another queue before"), &fix);
+            self.warn(span, Column::Sqm, DIFFERENT, || {
+                format!("circuit `{id}` has the queue that {first} says")
+            });
         }
     }
 
     /// The node that a device hangs on.
-    fn node(&mut self, name: &str, id: &str, span: &Range<usize>) -> Option<usize> {
+    fn node(&mut self, name: &str, id: &str) -> Hangs {
         let nameless = name.is_empty() || name.eq_ignore_ascii_case("none");
         if nameless && id.is_empty() {
-            return None;
+            return Hangs::On(None);
         }
         if self.tree.is_flat() {
             self.orphans += 1;
-            return None;
+            return Hangs::On(None);
         }
         if !id.is_empty()
             && let Some(node) = self.tree.with_id(id)
         {
-            return node;
+            return Hangs::On(node);
         }
         if nameless {
             let what = format!("there is no node with the id `{}`", id.escape_debug());
-            self.wrong(span, Column::ParentId, what, "name the node, or give it this id");
-            return None;
+            return Hangs::Nowhere(Column::ParentId, what, "name the node, or give it this id".to_owned());
         }
-        self.tree.named(name).unwrap_or_else(|| {
-            let what = format!("there is no node `{}`", name.escape_debug());
-            let fix = self.tree.suggestion(name);
-            self.wrong(span, Column::Parent, what, fix);
-            None
-        })
+        match self.tree.named(name) {
+            Some(node) => Hangs::On(node),
+            None => {
+                let what = format!("there is no node `{}`", name.escape_debug());
+                Hangs::Nowhere(Column::Parent, what, self.tree.suggestion(name))
+            }
+        }
+    }
+
+    /// Says that a circuit is not shaped: LibreQoS has no place for it in its tree, and goes on.
+    fn leave_out(&mut self, id: &str, column: Column, what: &str, fix: &str, span: &Range<usize>) {
+        self.warn(span, column, "circuits that are left out", || {
+            format!("{what}: circuit `{}` is left out, and so not shaped: {fix}", id.escape_debug())
+        });
+    }
+
+    fn parent_column(&self) -> Column {
+        let is_there = self.columns[Column::Parent as usize].is_some();
+        if is_there { Column::Parent } else { Column::ParentId }
     }
 
     fn asked(&mut self, cells: [(Column, &str); 4], span: &Range<usize>) -> Option<Asked> {
@@ -463,9 +506,27 @@ impl Reader<'_, '_> {
         what: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        let report = &mut self.reports[self.source];
+        let place = self.cell(span, column);
+        self.reports[self.source].wrong(place, what, fix);
+    }
+
+    /// Says with its place what is no mistake but will surprise.
+    fn warn(
+        &mut self,
+        span: &Range<usize>,
+        column: Column,
+        kind: &'static str,
+        what: impl FnOnce() -> String,
+    ) {
+        let place = self.cell(span, column);
+        let report = &self.reports[self.source];
+        self.warnings.say(kind, || format!("{}: {}", report.place(place), what()));
+    }
+
+    /// Where a cell of the line at hand stands.
+    fn cell(&self, span: &Range<usize>, column: Column) -> Range<usize> {
         let at = self.columns[column as usize].unwrap_or(self.fields);
-        report.wrong(cell(report.text(), span, at), what, fix);
+        cell(self.reports[self.source].text(), span, at)
     }
 
     fn finish(self) {

@@ -68,8 +68,10 @@ pub struct Defaults {
 pub struct Loaded {
     /// The plan.
     pub plan: Plan,
-    /// One sentence each.
+    /// One sentence each, the first of each kind.
     pub warnings: Vec<String>,
+    /// How many there are, those that are not shown included.
+    pub warned: usize,
 }
 
 /// Reads the files; everything that is wrong with any of them, at most 20 mistakes of each.
@@ -123,7 +125,7 @@ pub fn load(sources: &Sources<'_, '_>, defaults: &Defaults) -> Result<Loaded, Ve
             written::customers(list, source, &mut reports, &tree, &mut customers, &mut warnings);
         }
     }
-    customers.check_addresses(&mut reports);
+    customers.check_addresses(circuits_at, &mut reports, &mut warnings);
     if defaults.unknown.is_some()
         && let Some(taken) = customers.with_id(UNKNOWN)
     {
@@ -135,8 +137,10 @@ pub fn load(sources: &Sources<'_, '_>, defaults: &Defaults) -> Result<Loaded, Ve
     if !problems.is_empty() {
         return Err(problems);
     }
+    customers.leave_out();
     let plan = plan(tree, customers, defaults, &mut warnings);
-    Ok(Loaded { plan, warnings: warnings.finish() })
+    let warned = warnings.count();
+    Ok(Loaded { plan, warnings: warnings.finish(), warned })
 }
 
 /// Everything is right: the plan.
@@ -160,6 +164,7 @@ fn plan(tree: Tree, mut customers: Customers, defaults: &Defaults, warnings: &mu
             overhead: None,
             source: 0,
             at: 0,
+            left_out: false,
         });
         customers.list.len() - 1
     });

@@ -37,6 +37,12 @@ impl<'a> Report<'a> {
         self.problems.push(Problem::at(self.path, self.text, span, what.into(), fix.into()));
     }
 
+    /// Where a stretch of the text begins, as mistakes are shown: `path:line:column`.
+    pub(super) fn place(&self, span: Range<usize>) -> String {
+        let (line, column) = Problem::at(self.path, self.text, span, String::new(), String::new()).position();
+        format!("{}:{line}:{column}", self.path.display())
+    }
+
     /// The line that this byte of the text is in, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
         let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
@@ -55,8 +61,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Sentences of one kind that are shown; the others are counted.
-const EACH: usize = 10;
+/// Sentences of one kind that are shown; the others are counted. As many as mistakes of a file.
+const EACH: usize = SHOWN;
 
 /// What is not wrong but will surprise, by kind.
 #[derive(Default)]
@@ -75,6 +81,11 @@ impl Warnings {
         } else {
             *more += 1;
         }
+    }
+
+    /// How many there are, those that are not shown included.
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|(_, sentences, more)| sentences.len() + more).sum()
     }
 
     /// One sentence each.

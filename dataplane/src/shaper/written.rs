@@ -140,7 +140,8 @@ pub(super) fn customers(
         }
         let mut prefixes = Vec::new();
         for (text, span) in lists {
-            customers.addresses(text, source, &span, reports, &mut prefixes);
+            let owner = customers.list.len();
+            customers.addresses(text, owner, source, &span, reports, &mut prefixes);
         }
         if let Some(known) = customers.with_id(name) {
             let known = &customers.list[known];
@@ -151,7 +152,18 @@ pub(super) fn customers(
         }
         let Queue { discipline, overhead } = of_customer;
         let (id, at) = (name.to_owned(), name_span.start);
-        customers.add(Customer { id, title, prefixes, node, asked, discipline, overhead, source, at });
+        customers.add(Customer {
+            id,
+            title,
+            prefixes,
+            node,
+            asked,
+            discipline,
+            overhead,
+            source,
+            at,
+            left_out: false,
+        });
     }
 }
 

@@ -51,9 +51,9 @@ impl Reader<'_> {
             self.nothing_to_shape();
         }
         match load(&sources, &defaults) {
-            Ok(Loaded { plan, warnings }) => {
+            Ok(Loaded { plan, warnings, warned }) => {
                 let sound = before == self.problems.len() + self.elsewhere.len();
-                sound.then(|| ShaperConfig { plan: Arc::new(plan), warnings, memory })
+                sound.then(|| ShaperConfig { plan: Arc::new(plan), warnings, warned, memory })
             }
             Err(problems) => {
                 let (here, elsewhere) = problems.into_iter().partition(|it| it.path == self.path);
