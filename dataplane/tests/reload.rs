@@ -52,6 +52,8 @@ const FIRST: u32 = 0x6440_0000;
 const BURST: usize = 32;
 /// Frames of the ports, and those that may wait.
 const FRAMES: u32 = 1 << 14;
+/// The longest gap on the packet path.
+const MOST: Duration = Duration::from_millis(1);
 /// A bridge's port takes every frame.
 const LINK: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
 
@@ -336,7 +338,8 @@ fn work(mut worker: Worker, longest: &Longest) {
 
 #[test]
 fn a_reload_of_a_hundred_thousand_customers_holds_no_packet_up() {
-    const TURNS: u32 = 4;
+    // A turn in which the machine leaves the worker alone is enough, and there are more than that on one that is not hopelessly busy.
+    const TURNS: u32 = 10;
     let mut control = Control::start();
     thread::sleep(Duration::from_secs(1)); // all customers have had packets
     control.settle();
@@ -359,9 +362,12 @@ fn a_reload_of_a_hundred_thousand_customers_holds_no_packet_up() {
             let counted = control.counted();
             assert!(vacant.iter().all(|column| counted[*column] == 0), "what is gone is forgotten");
             assert!(counted.iter().filter(|count| **count > 0).count() > 90_000, "packets flow");
+            if turn >= 3 && shortest <= MOST {
+                break;
+            }
         }
         // What the machine does to a round (other threads, interrupts, a host that takes the core away) is of one turn or another; what weir does is of all.
-        assert!(shortest <= Duration::from_millis(1), "{what:?}: {shortest:?} at the least");
+        assert!(shortest <= MOST, "{what:?}: {shortest:?} at the least");
         if what == What::Plans {
             assert_eq!(control.dropped(), 0);
         }
