@@ -47,12 +47,13 @@ const SETTLING: Duration = Duration::from_millis(1000);
 const SAMPLE: Duration = Duration::from_millis(200);
 /// Seconds between two pings of a customer.
 const PING: &str = "0.05";
-/// The most that a share may be above what it should be, in the rest of a phase: weir makes up for 10 ms that it was late.
-const ABOVE: f64 = 0.02;
+/// The most that a rate may be above the plan in the rest of a phase: packets are counted where they come in, behind the tower's switch, which may be late.
+/// How exact weir is at its own port is another test's business.
+const ABOVE: f64 = 0.05;
 /// How much it may be below: flows are few, and the machine's cores are shared with everything that runs on it.
 const BELOW: f64 = 0.1;
 /// Too little in one of so many tries may be the machine's doing; too much never is.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
 
 /// What was seen of one way to share the tower.
 struct Seen {
