@@ -51,7 +51,8 @@ unsafe impl<T: Sync> Sync for Zeros<T> {}
 ///
 /// # Panics
 /// If that is more than there can be.
-pub(super) fn zeroed<T: Zeroed + Copy>(number: usize) -> Zeros<T> {
+pub(super) fn zeroed<T: Zeroed>(number: usize) -> Zeros<T> {
+    const { assert!(!std::mem::needs_drop::<T>(), "`Zeros` drops no values") };
     let room = size_of::<T>().checked_mul(number).and_then(|bytes| bytes.checked_add(align_of::<T>()));
     let layout = room.and_then(|room| Layout::from_size_align(room, 16).ok());
     let Some(layout) = layout else { panic!("{number} × {} bytes are too much", size_of::<T>()) };
@@ -64,7 +65,7 @@ pub(super) fn zeroed<T: Zeroed + Copy>(number: usize) -> Zeros<T> {
     Zeros { memory, layout, first, number }
 }
 
-impl<T: Zeroed + Copy> Default for Zeros<T> {
+impl<T: Zeroed> Default for Zeros<T> {
     fn default() -> Zeros<T> {
         zeroed(0)
     }
@@ -90,7 +91,7 @@ impl<T> DerefMut for Zeros<T> {
 
 impl<T> Drop for Zeros<T> {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `zeroed`; values are `Copy`, so there is nothing to drop.
+        // SAFETY: allocated with this layout in `zeroed`, which has seen to it that values need no drop.
         unsafe { dealloc(self.memory.as_ptr(), self.layout) }
     }
 }

@@ -44,7 +44,7 @@ pub use plan::{Direction, Operation, Orders, Rates, TreeNode};
 pub use queues::Queues;
 pub use tin::{Counters, Ways};
 pub use tins::{TINS, Tins};
-pub use tree::{Changed, Framing, Misfit, NodeView, Overhead, OverheadError, Shaper};
+pub use tree::{Changed, Common, Framing, MOST_WORKERS, Misfit, NodeView, Overhead, OverheadError, Shaper};
 
 /// One customer in one direction: a number below [`Settings::leaves`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,5 +1,7 @@
 //! Changes of the tree: new rates, other parents, members that come and go; queues, clocks and counters of those that stay are kept.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{
     core::Tree,
     member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, Moment, TIMER, YELLOW},
@@ -98,6 +100,7 @@ impl Tree {
             return Err(Misfit::NoParent(number));
         } else {
             self.branches[number as usize].set_up(queues.settings().mtu, self.now);
+            self.publish(number);
             self.create(number);
         }
         self.branches[number as usize].rates = *rates;
@@ -178,10 +181,15 @@ impl Tree {
     /// A member that was not there, or no more. Its clocks go on from where they were: who is removed and set up again sends no faster.
     fn create(&mut self, number: u32) {
         let now = self.now;
+        if let Some(share) = self.share.as_ref().filter(|_| (number as usize) < self.branches.len()) {
+            let clocks = share.clocks(number);
+            clocks.ceil.fetch_max(now, Relaxed);
+            clocks.rate.fetch_max(now, Relaxed);
+        }
+        self.sync(number);
         let member = &mut self.members[number as usize];
         member.flags = member.flags & (TIMER | GUARANTEE_TIMER | CHANGED) | EXISTS;
         member.parent = NONE;
-        member.tag = 0;
         let (ceil, rate) = (member.ceil(), member.rate());
         member.set_ceil(ceil.max(Moment::at(now)));
         member.set_rate(rate.max(Moment::at(now)));
@@ -199,6 +207,7 @@ impl Tree {
         let class = self.members[number as usize].class;
         self.branches[parent].unlist(&mut self.members, number);
         self.branches[parent].count(&mut self.members, class, -1);
+        self.publish(parent as u32);
     }
 
     /// Puts a member below a node (`NONE`: it is a root), with rates, and wakes it.
@@ -210,12 +219,17 @@ impl Tree {
         member.set_rates(rates, hz);
         let class = member.class;
         debug_assert!(!member.is(GREEN | YELLOW));
-        if let Some(branch) = self.branches.get_mut(above as usize) {
+        if (above as usize) < self.branches.len() {
+            self.sync(above);
+            let branch = &mut self.branches[above as usize];
             if !same {
                 // Another node's virtual time means nothing here.
+                let before = self.members[number as usize].tag;
                 branch.introduce(&mut self.members[number as usize]);
+                self.tell_tag(number, before);
             }
-            branch.count(&mut self.members, class, 1);
+            self.branches[above as usize].count(&mut self.members, class, 1);
+            self.publish(above);
             let (packets, bytes) = self.backlog(queues, number);
             self.stock_above(number, packets, bytes, true);
         }

@@ -9,16 +9,22 @@
 //! Yellow is start-time fair queueing (Goyal, Vin, Cheng 1996): a child's tag grows by bytes / weight, and the least tag goes first. In buckets it
 //! is exact to a bucket at any moment, which is 1/16 of a full packet of the lightest child or less, and exact in the long run.
 
-use super::member::{GREEN, Member, YELLOW};
+use super::{
+    common::Urgency,
+    member::{GREEN, Member, YELLOW},
+};
 use crate::shaper::{Rates, memory::Zeroed, sets::NONE};
 
 const BUCKETS: u32 = 64;
 /// The power of two of buckets that a packet as long as a power of two of a child with a weight of a power of two takes: all of them.
-const PACKET: u32 = 6;
+const PACKET: u8 = 6;
 /// The most that a tag can lead the virtual time by: 2¹⁷ bytes at weight 1. What is beyond is from long ago: virtual time goes round.
 const LEAD: i64 = 1 << 49;
 /// Packets that a child may have missed, as a power of two.
-const MISSED: u32 = 3;
+const MISSED: u8 = 3;
+
+/// How many children of a bucket are looked at to find the one that goes first.
+const LOOKED_AT: usize = 8;
 
 /// The rate that a node sends at is that of an eighth of a second.
 const WINDOW: u32 = 3;
@@ -40,12 +46,10 @@ pub(super) struct Branch {
     green: List,
     /// A bit for each bucket that has children.
     occupied: u64,
-    /// Virtual time: the greatest tag that was served, down to where its bucket begins, lest others of the bucket lose their place in it.
+    /// Virtual time: the greatest tag that was served here, down to where its bucket begins, lest others of the bucket lose their place in it.
     time: u64,
-    /// A bucket is 2^`shift` of virtual time.
-    shift: u32,
-    /// Bytes of a full packet, as a power of two.
-    packet: u32,
+    /// The virtual time that all workers have come to, as far as this one knows; a worker's own is behind it where it has somebody listed who is.
+    pub(super) reached: u64,
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) charged: u64,
@@ -57,6 +61,12 @@ pub(super) struct Branch {
     pub(super) rate: u64,
     pub(super) rates: Rates,
     pub(super) children: u32,
+    /// A bucket is 2^`shift` of virtual time.
+    shift: u8,
+    /// Bytes of a full packet, as a power of two.
+    packet: u8,
+    /// Virtual time that workers may be ahead of each other, as a power of two, and some.
+    lead: u8,
     chose_green: bool,
     /// How many children have which logarithm of weight.
     classes: [u32; 32],
@@ -73,7 +83,7 @@ impl Branch {
     pub(super) fn set_up(&mut self, mtu: u32, now: u64) {
         self.green = List { head: NONE, tail: NONE };
         self.occupied = 0;
-        self.packet = mtu.max(64).ilog2() + 1;
+        self.packet = (mtu.max(64).ilog2() + 1) as u8;
         self.classes = [0; 32];
         (self.packets, self.bytes, self.charged) = (0, 0, 0);
         (self.backlog, self.backlog_bytes) = (0, 0);
@@ -93,15 +103,16 @@ impl Branch {
         self.green.head != NONE
     }
 
-    /// Decides whose turn it is; `mtu` are the bytes of a full packet.
+    /// Decides whose turn it is; `mtu` are the bytes of a full packet. `alone`: nobody is served by other workers, so that who is behind is held by
+    /// nobody else.
     #[inline]
-    pub(super) fn choose(&mut self, members: &[Member], time: u64, mtu: u32) -> u32 {
+    pub(super) fn choose(&mut self, members: &[Member], time: u64, mtu: u32, alone: bool) -> u32 {
         self.chose_green = self.green.head != NONE;
         if self.occupied == 0 {
             return self.green.head;
         }
-        let yellow = self.buckets[self.first() as usize].head;
-        if self.chose_green && self.is_urgent(&members[yellow as usize], time, mtu) {
+        let yellow = self.first_yellow();
+        if alone && self.chose_green && self.is_urgent(&members[yellow as usize], time, mtu) {
             self.chose_green = false;
         }
         if self.chose_green { self.green.head } else { yellow }
@@ -117,10 +128,59 @@ impl Branch {
     /// longer; and they lose nothing, for this child takes no more than its share of what they leave.
     #[inline]
     fn is_urgent(&self, child: &Member, time: u64, mtu: u32) -> bool {
-        let behind = self.time.wrapping_sub(child.tag) as i64;
+        let behind = self.reached.wrapping_sub(child.tag) as i64;
         !child.is(GREEN)
             && behind > i64::from(child.inverse_weight) << self.packet
             && child.ceil().after(mtu / 2, child.ceil_cost).ticks() <= time
+    }
+
+    /// The virtual time has come to `time`, here or at another worker.
+    #[inline(always)]
+    pub(super) fn reach(&mut self, time: u64) {
+        if time.wrapping_sub(self.reached) as i64 > 0 {
+            self.reached = time;
+        }
+        if !self.is_wanted() {
+            // Nobody stands in buckets that are counted from elsewhere.
+            self.time = self.reached;
+        }
+    }
+
+    /// Who goes first, for other workers to know; members below `nodes` are nodes.
+    #[inline]
+    pub(super) fn head(&self, members: &[Member], nodes: u32) -> Option<Urgency> {
+        if self.has_green() {
+            Some(Urgency::green())
+        } else if self.occupied != 0 {
+            let first = self.first_yellow();
+            let is_leaf = first >= nodes;
+            Some(if is_leaf { Urgency::leaf(members[first as usize].tag) } else { Urgency::node(first) })
+        } else {
+            None
+        }
+    }
+
+    /// Whoever stands first among those that borrow; there is somebody.
+    #[inline(always)]
+    pub(super) fn first_yellow(&self) -> u32 {
+        self.buckets[self.first() as usize].head
+    }
+
+    #[inline(always)]
+    pub(super) fn has_yellow(&self) -> bool {
+        self.occupied != 0
+    }
+
+    /// Where the bucket of a tag begins: whom a calendar lists first is the first to a bucket, and workers that knew better would wait for each other in a circle.
+    #[inline(always)]
+    pub(super) fn bucket_of(&self, tag: u64) -> u64 {
+        tag >> self.shift << self.shift
+    }
+
+    /// Workers may be ahead of each other by so much virtual time.
+    #[inline(always)]
+    pub(super) fn let_run(&mut self, ahead: u64) {
+        self.lead = (ahead.checked_ilog2().unwrap_or(0) as u8 + 2).min(LEAD.ilog2() as u8);
     }
 
     /// Takes out whoever was chosen.
@@ -155,27 +215,27 @@ impl Branch {
     pub(super) fn push_yellow(&mut self, members: &mut [Member], child: u32) {
         let member = &mut members[child as usize];
         member.flags |= YELLOW;
-        let ahead = member.tag.wrapping_sub(self.time) as i64;
+        let ahead = member.tag.wrapping_sub(self.reached) as i64;
         let packets = i64::from(member.inverse_weight) << (self.packet + MISSED);
-        let missed = packets.max(2 << self.shift);
+        let missed = packets.max(2 << self.shift).max(1 << self.lead);
         if ahead < -missed {
-            member.tag = self.time.wrapping_sub(missed as u64);
+            member.tag = self.reached.wrapping_sub(missed as u64);
         } else if ahead > LEAD {
-            member.tag = self.time;
+            member.tag = self.reached;
         }
         self.put_yellow(members, child);
     }
 
     /// A child that comes from elsewhere: its turn is now.
     pub(super) fn introduce(&self, child: &mut Member) {
-        child.tag = self.time;
+        child.tag = self.reached;
     }
 
     /// A child that had nothing to send has something: it has missed nothing.
     #[inline]
     pub(super) fn welcome(&self, child: &mut Member) {
-        if (child.tag.wrapping_sub(self.time) as i64) < 0 {
-            child.tag = self.time;
+        if (child.tag.wrapping_sub(self.reached) as i64) < 0 {
+            child.tag = self.reached;
         }
     }
 
@@ -192,9 +252,25 @@ impl Branch {
             self.occupied |= 1 << bucket;
             list.head = child;
         } else if is_behind {
-            // Who has missed something goes first.
-            member.next_yellow = list.head;
-            list.head = child;
+            // Who has missed something goes first, and who has missed more before them.
+            let tag = member.tag;
+            let (mut before, mut next) = (NONE, list.head);
+            for _ in 0..LOOKED_AT {
+                let Some(other) =
+                    members.get(next as usize).filter(|other| (other.tag.wrapping_sub(tag) as i64) < 0)
+                else {
+                    break;
+                };
+                (before, next) = (next, other.next_yellow);
+            }
+            members[child as usize].next_yellow = next;
+            match members.get_mut(before as usize) {
+                Some(before) => before.next_yellow = child,
+                None => list.head = child,
+            }
+            if next == NONE {
+                list.tail = child;
+            }
             return;
         } else {
             members[list.tail as usize].next_yellow = child;
@@ -215,19 +291,30 @@ impl Branch {
         }
     }
 
-    /// The first of those that borrow stands too early, for want of buckets: puts it where it belongs.
+    /// The first of those that borrow stands too early, for want of buckets, or (unless it is served here `alone`) because it has been served elsewhere: puts it where
+    /// it belongs.
     #[inline]
-    pub(super) fn settle_yellow(&mut self, members: &mut [Member], child: u32) -> bool {
+    pub(super) fn settle_yellow(&mut self, members: &mut [Member], child: u32, alone: bool) -> bool {
         let now = self.time >> self.shift;
         let stands = u64::from(self.first()).wrapping_sub(now) % u64::from(BUCKETS);
-        if self.distance(members[child as usize].tag) <= stands {
-            return true;
+        let member = &members[child as usize];
+        if self.distance(member.tag) <= stands {
+            if alone {
+                return true;
+            }
+            let next = members.get(member.next_yellow as usize);
+            if next.is_none_or(|next| next.tag.wrapping_sub(member.tag) as i64 >= 0 || stands != 0) {
+                return true;
+            }
         }
         self.pop_yellow(members);
         members[child as usize].flags |= YELLOW;
         if stands != 0 {
             // Nobody stands before this bucket any more.
             self.time = now.wrapping_add(stands) << self.shift;
+            if alone {
+                self.reach(self.time);
+            }
         }
         self.put_yellow(members, child);
         false
@@ -237,9 +324,10 @@ impl Branch {
     #[inline]
     pub(super) fn serve(&mut self, members: &mut [Member], child: u32, bytes: u32) {
         let member = &mut members[child as usize];
-        let begins = member.tag >> self.shift << self.shift;
+        let begins = self.bucket_of(member.tag);
         if !self.chose_green && begins.wrapping_sub(self.time) as i64 > 0 {
             self.time = begins;
+            self.reach(begins);
         }
         member.tag = member.tag.wrapping_add(u64::from(bytes) * u64::from(member.inverse_weight));
     }
@@ -373,8 +461,8 @@ impl Branch {
     }
 
     /// So wide that a full packet of the lightest child takes 16 to 64 buckets.
-    fn width(&self) -> u32 {
-        let lightest = self.classes.iter().position(|&children| children != 0).unwrap_or(0) as u32;
+    fn width(&self) -> u8 {
+        let lightest = self.classes.iter().position(|&children| children != 0).unwrap_or(0) as u8;
         (self.packet + 32 - PACKET).saturating_sub(lightest).max(1)
     }
 }

@@ -1,7 +1,10 @@
 //! The tree itself: who is listed where, whose turn it is, and what a packet costs whom. See the module's head.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{
     branch::Branch,
+    common::{Share, advance},
     member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, HELD, Member, Moment, TIMER, YELLOW},
     meter::Meter,
     overhead::Overhead,
@@ -31,6 +34,8 @@ pub(super) struct Tree {
     pub(super) meters: Zeros<Meter>,
     pub(super) wheel: Wheel,
     pub(super) overheads: Vec<Overhead>,
+    /// Where other workers have a part of the nodes.
+    pub(super) share: Option<Share>,
     changed: Changed,
     pub(super) hz: u64,
     /// Bytes of a full packet on the link.
@@ -69,6 +74,7 @@ impl Tree {
             meters: zeroed(leaves),
             wheel: Wheel::new(2 * members, hz),
             overheads: overheads.to_vec(),
+            share: None,
             changed: Changed { ring: vec![0; members].into(), head: 0, length: 0 },
             hz,
             mtu: overheads[0].of(settings.mtu),
@@ -144,10 +150,9 @@ impl Tree {
                 branch.backlog_bytes -= bytes;
             }
             self.change(member);
-            let state = &mut self.members[member as usize];
-            let above = state.parent;
-            if begins && let Some(above) = self.branches.get(above as usize) {
-                above.welcome(state);
+            let above = self.members[member as usize].parent;
+            if begins {
+                self.welcome(member);
             }
             member = above;
         }
@@ -167,9 +172,28 @@ impl Tree {
             member.set_ceil(Moment::at(now));
         }
         if !member.is(TIMER | GREEN | YELLOW) {
-            self.branches[member.parent as usize].welcome(member);
+            self.welcome(leaf);
             self.arm(leaf, 0);
         }
+    }
+
+    /// A member had nothing to send, and has something.
+    #[inline]
+    fn welcome(&mut self, member: u32) {
+        let parent = self.members[member as usize].parent;
+        if (parent as usize) >= self.branches.len() {
+            return;
+        }
+        if let Some(share) = &self.share {
+            if self.is_node(member) && share.others_wait(member) {
+                // It has had something all the time.
+                return;
+            }
+            self.sync(parent);
+        }
+        let before = self.members[member as usize].tag;
+        self.branches[parent as usize].welcome(&mut self.members[member as usize]);
+        self.tell_tag(member, before);
     }
 
     /// There will be an event when the ceiling lets the member send, and not before `least`.
@@ -188,8 +212,12 @@ impl Tree {
     /// Listed is who may send by the time that its parent may: a child that is faster needs no event of its own.
     #[inline]
     fn place(&mut self, member: u32, time: u64) -> bool {
+        if self.share.as_ref().is_some_and(|share| share.sleeps(member)) {
+            return false;
+        }
+        let parent = self.members[member as usize].parent;
+        self.sync(parent);
         let state = &self.members[member as usize];
-        let parent = state.parent;
         let then = self.members[parent as usize].ceil_ticks().max(time);
         if state.is_blocked(then) {
             self.arm(member, 0);
@@ -205,7 +233,9 @@ impl Tree {
             return true;
         }
         if !state.is(YELLOW) {
+            let before = state.tag;
             branch.push_yellow(&mut self.members, member);
+            self.tell_tag(member, before);
         }
         let state = &mut self.members[member as usize];
         if state.rate_cost != 0 && !state.is(GUARANTEE_TIMER) {
@@ -221,6 +251,7 @@ impl Tree {
     fn list(&mut self, mut member: u32, time: u64) -> Option<u32> {
         loop {
             if self.members[member as usize].is_root() {
+                self.sync(member);
                 if self.members[member as usize].is(TIMER) {
                     return None;
                 }
@@ -234,6 +265,7 @@ impl Tree {
             if !self.place(member, time) {
                 return None;
             }
+            self.publish(self.members[member as usize].parent);
             let state = &self.members[member as usize];
             if before != 0 && state.flags & (GREEN | YELLOW) == before {
                 // It was listed like this: those above know.
@@ -257,6 +289,7 @@ impl Tree {
         let time = event.due.max(floor).max(self.time);
         self.time = time;
         let member = event.what >> 1;
+        self.sync(member);
         let state = &mut self.members[member as usize];
         if event.what & 1 != 0 {
             state.flags &= !GUARANTEE_TIMER;
@@ -268,6 +301,11 @@ impl Tree {
             return self.pick(root, time, queues);
         }
         state.flags &= !TIMER;
+        if let Some(share) = &mut self.share {
+            share.wake(member);
+            self.publish(member);
+        }
+        let state = &self.members[member as usize];
         if !state.is(EXISTS) {
             return None;
         }
@@ -293,11 +331,15 @@ impl Tree {
 
     /// Nobody above waits or has to: the usual case of a customer who is held by their own plan alone.
     #[inline]
-    fn is_free_above(&self, member: u32, time: u64) -> bool {
+    fn is_free_above(&mut self, member: u32, time: u64) -> bool {
         let mut above = self.members[member as usize].parent;
-        while let Some(branch) = self.branches.get(above as usize) {
+        while (above as usize) < self.branches.len() {
+            self.sync(above);
             let state = &self.members[above as usize];
-            if branch.is_wanted() || state.is_blocked(time) {
+            if self.branches[above as usize].is_wanted() || state.is_blocked(time) {
+                return false;
+            }
+            if self.share.as_ref().is_some_and(|share| share.others_wait(above)) {
                 return false;
             }
             above = state.parent;
@@ -309,12 +351,14 @@ impl Tree {
     fn pick(&mut self, root: u32, time: u64, queues: &Queues) -> Option<Turn> {
         let mut node = root;
         loop {
-            let child = self.branches[node as usize].choose(&self.members, time, self.mtu);
+            let child =
+                self.branches[node as usize].choose(&self.members, time, self.mtu, self.share.is_none());
             if child == NONE {
                 debug_assert_eq!(node, root, "who is picked has somebody listed");
                 return None;
             }
             let green = self.branches[node as usize].chose_green();
+            self.sync(child);
             let state = &self.members[child as usize];
             let blocked = state.is_blocked(time);
             if blocked || !self.is_wanted(child, queues) {
@@ -330,10 +374,24 @@ impl Tree {
             if green && !below_green && !state.is_due(time) {
                 self.take_head(node);
                 self.place(child, time);
+                self.publish(node);
                 node = root;
                 continue;
             }
-            if !green && !self.branches[node as usize].settle_yellow(&mut self.members, child) {
+            if !green
+                && !self.branches[node as usize].settle_yellow(&mut self.members, child, self.share.is_none())
+            {
+                self.publish(node);
+                continue;
+            }
+            if let Some(until) = self.gives_way(node, child, green, time) {
+                if node == root {
+                    self.arm(root, until);
+                    return None;
+                }
+                self.take_head(self.members[node as usize].parent);
+                self.arm(node, until);
+                node = root;
                 continue;
             }
             if !self.is_node(child) {
@@ -346,6 +404,7 @@ impl Tree {
     #[inline]
     fn take_head(&mut self, node: u32) {
         self.branches[node as usize].pop(&mut self.members);
+        self.publish(node);
     }
 
     /// A turn came to nothing.
@@ -380,22 +439,33 @@ impl Tree {
             member = state.parent;
         }
         let lags = time.saturating_sub(self.guarantee_lag);
+        let nodes = self.branches.len();
         let mut member = leaf;
         let mut lent = false;
         while let Some(state) = self.members.get_mut(member as usize) {
             let bytes = if member == leaf { own } else { charged };
             // Who had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would reach their
             // ceiling. A node may be one packet ahead after idle time too, or packets that happen to meet would have to be listed.
-            let from = if listed || member != leaf {
-                state.ceil().max(moment.before(self.mtu, state.ceil_cost))
-            } else {
-                moment
-            };
-            state.set_ceil(from.after(bytes, state.ceil_cost));
             lent |= member == lender;
-            if lent && state.rate_cost != 0 {
-                let from = state.rate().max(Moment::at(lags));
-                state.set_rate(from.after(bytes, state.rate_cost));
+            if let Some(share) = self.share.as_mut().filter(|_| member != leaf && (member as usize) < nodes) {
+                let floor = moment.before(self.mtu, state.ceil_cost).ticks();
+                let (ticks, mut rate) = (state.ceil_time(bytes), state.rate_ticks());
+                let ceil = share.spend(member, time, floor, ticks);
+                if lent && state.rate_cost != 0 {
+                    rate = advance(&share.clocks(member).rate, lags, state.rate_time(bytes));
+                }
+                state.see(ceil, rate, state.tag);
+            } else {
+                let from = if listed || member != leaf {
+                    state.ceil().max(moment.before(self.mtu, state.ceil_cost))
+                } else {
+                    moment
+                };
+                state.set_ceil(from.after(bytes, state.ceil_cost));
+                if lent && state.rate_cost != 0 {
+                    let from = state.rate().max(Moment::at(lags));
+                    state.set_rate(from.after(bytes, state.rate_cost));
+                }
             }
             if !state.is(CHANGED) {
                 state.flags |= CHANGED;
@@ -440,18 +510,102 @@ impl Tree {
                 // Whoever has used no guarantee, of their own or of anybody below them, has used their share.
                 lent |= member == lender;
                 if !lent {
+                    let before = self.members[member as usize].tag;
                     branch.serve(&mut self.members, member, bytes);
+                    self.tell_service(parent, member, before, time);
                 }
             }
             if wants {
                 self.place(member, time);
             }
+            self.publish(parent);
             wants = self.branches[parent as usize].is_wanted();
             if !listed && !wants {
                 return;
             }
             member = parent;
         }
+    }
+
+    /// Brings this worker's copy of a node's clocks up to date.
+    #[inline(always)]
+    pub(super) fn sync(&mut self, node: u32) {
+        let Some(share) = &self.share else { return };
+        let Some(branch) = self.branches.get_mut(node as usize) else { return };
+        let clocks = share.clocks(node);
+        let state = &mut self.members[node as usize];
+        state.see(clocks.ceil.load(Relaxed), clocks.rate.load(Relaxed), clocks.tag.load(Relaxed));
+        branch.reach(clocks.time.load(Relaxed));
+    }
+
+    /// Tells other workers who is the most urgent at a node.
+    #[inline(always)]
+    pub(super) fn publish(&mut self, node: u32) {
+        if self.share.is_none() || (node as usize) >= self.branches.len() {
+            return;
+        }
+        // Nodes that have been served elsewhere stand too early.
+        while self.branches[node as usize].has_yellow() {
+            let first = self.branches[node as usize].first_yellow();
+            if !self.is_node(first) {
+                break;
+            }
+            self.sync(first);
+            if self.branches[node as usize].settle_yellow(&mut self.members, first, false) {
+                break;
+            }
+        }
+        let head = self.branches[node as usize].head(&self.members, self.branches.len() as u32);
+        if let Some(share) = &mut self.share {
+            share.publish(node, head);
+        }
+    }
+
+    /// The place of a node among its parent's children was `before`, and has been changed here.
+    #[inline(always)]
+    pub(super) fn tell_tag(&mut self, member: u32, before: u64) {
+        let Some(share) = self.share.as_ref().filter(|_| (member as usize) < self.branches.len()) else {
+            return;
+        };
+        let state = &mut self.members[member as usize];
+        if state.tag == before {
+            return;
+        }
+        // Who was quicker is right: this worker's change would have been of an older place.
+        if let Err(other) = share.clocks(member).tag.compare_exchange(before, state.tag, Relaxed, Relaxed) {
+            state.tag = other;
+        }
+    }
+
+    /// A child of a node has been served here: its place was `before`.
+    #[inline(always)]
+    fn tell_service(&mut self, node: u32, child: u32, before: u64, time: u64) {
+        let Some(share) = &mut self.share else { return };
+        if (child as usize) < self.branches.len() {
+            let state = &mut self.members[child as usize];
+            let served = state.tag.wrapping_sub(before);
+            state.tag = share.clocks(child).tag.fetch_add(served, Relaxed).wrapping_add(served);
+        }
+        let branch = &mut self.branches[node as usize];
+        let (reached, ahead) = share.reach(node, branch.reached, time);
+        branch.reach(reached);
+        if let Some(ahead) = ahead {
+            branch.let_run(ahead);
+        }
+    }
+
+    /// Whether another worker's child goes before one that would have its turn at a node here: until when this worker does not ask again.
+    #[inline(always)]
+    fn gives_way(&mut self, node: u32, child: u32, green: bool, time: u64) -> Option<u64> {
+        let share = self.share.as_mut()?;
+        let state = &self.members[child as usize];
+        let branch = &self.branches[node as usize];
+        if green || !share.gives_way(node, branch.bucket_of(state.tag), self.now) {
+            return None;
+        }
+        let ceil_cost = self.members[node as usize].ceil_cost;
+        let packet = Moment::at(0).after(self.mtu, ceil_cost).ticks();
+        Some(share.nap(node, time, packet))
     }
 
     /// Asks for the lines of a member that an event is about.

@@ -151,6 +151,28 @@ impl Member {
         self.rate_cost != 0 && self.rate_ticks <= ticks
     }
 
+    /// The clocks of a node that workers share, as they stand now; their fractions are this worker's.
+    #[inline(always)]
+    pub(super) fn see(&mut self, ceil: u64, rate: u64, tag: u64) {
+        (self.ceil_ticks, self.rate_ticks, self.tag) = (ceil, rate, tag);
+    }
+
+    /// Ticks that so many bytes take at the ceiling; a fraction is carried to the next packet.
+    #[inline(always)]
+    pub(super) fn ceil_time(&mut self, bytes: u32) -> u64 {
+        let time = u64::from(bytes) * self.ceil_cost + u64::from(self.ceil_fraction);
+        self.ceil_fraction = time as u16;
+        time >> FRACTION
+    }
+
+    /// The same at the guaranteed rate.
+    #[inline(always)]
+    pub(super) fn rate_time(&mut self, bytes: u32) -> u64 {
+        let time = u64::from(bytes) * self.rate_cost + u64::from(self.rate_fraction);
+        self.rate_fraction = time as u16;
+        time >> FRACTION
+    }
+
     /// New rates; the clocks go on.
     pub(super) fn set_rates(&mut self, rates: &Rates, hz: u64) {
         self.ceil_cost = cost(rates.max, hz);

@@ -18,11 +18,15 @@
 //! * **Ceilings always hold**, also against guarantees that are together more than their parent has.
 //! * **The short way.** A leaf that may send while nobody is listed above it is not listed either: the usual case.
 //!
-//! The read order: `member`, `branch`, `wheel`, `core`, `apply`.
+//! * **Several workers** may share a tree ([`Common`]): each has a `Shaper` with all nodes and its own leaves, and keeps a copy of each node's clocks, which it compares with
+//!   the shared ones when it uses them.
+//!
+//! The read order: `member`, `branch`, `wheel`, `core`, `common`, `apply`.
 
 mod apply;
 mod audit;
 mod branch;
+mod common;
 mod core;
 mod member;
 mod meter;
@@ -30,9 +34,12 @@ mod overhead;
 mod wheel;
 
 pub use apply::Misfit;
+pub use common::{Common, MOST_WORKERS};
 pub use overhead::{Framing, Overhead, OverheadError};
 
-use self::core::Tree;
+use std::sync::Arc;
+
+use self::{common::Share, core::Tree};
 use super::{
     Arrival, Counters, Departure, Discipline, Dropped, Lead, Leaf, LeafView, Operation, PureAck, Queues,
     Rates, Settings, TinView, Totals, TreeNode, Ways, sets::NONE,
@@ -81,6 +88,15 @@ impl Shaper {
         assert!(overheads.len() <= 256 && settings.nodes <= 1 << 29, "too large");
         let overheads = if overheads.is_empty() { &[Overhead::RAW] } else { overheads };
         Shaper { tree: Tree::new(&settings, overheads), queues: Queues::new(settings, disciplines) }
+    }
+
+    /// From now on this is the part of `worker` in a tree that several workers share. Before the first operation.
+    ///
+    /// # Panics
+    /// If the tree has another number of nodes, or there is no such worker.
+    pub fn share(&mut self, common: Arc<Common>, worker: usize) {
+        assert!(common.nodes() == self.tree.branches.len() && worker < common.workers(), "another tree");
+        self.tree.share = Some(Share::new(common, worker, self.tree.hz));
     }
 
     /// Makes these the disciplines and the overheads: as many as there were, or more. A number that a leaf has keeps its meaning.
@@ -169,6 +185,9 @@ impl Shaper {
     ) -> Option<u64> {
         let Shaper { tree, queues } = self;
         tree.now = tree.now.max(now);
+        if let Some(share) = &tree.share {
+            share.looks(now);
+        }
         let floor = tree.floor(now);
         let mut left = budget;
         while left > 0 {
@@ -192,7 +211,11 @@ impl Shaper {
             }
             sent(leaf, departure);
         }
-        tree.wheel.next()
+        let next = tree.wheel.next();
+        if let Some((share, next)) = tree.share.as_ref().zip(next) {
+            share.looks(next.max(now));
+        }
+        next
     }
 
     /// Packets that wait.
