@@ -248,6 +248,7 @@ impl Appliance {
         let (mut sockets, mut monitors, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         let alarms = cores.iter().map(|_| Alarm::new()).collect::<std::io::Result<Vec<_>>>();
         let alarms = alarms.map_err(system("make an eventfd"))?;
+        let common = sizes.and_then(|sizes| sizes.common(cores.len()));
         for (worker, (exchange, alarm)) in exchange(&alarms).into_iter().zip(alarms).enumerate() {
             let mut lines = Vec::new();
             for (port, link) in links.iter().enumerate() {
@@ -269,7 +270,10 @@ impl Appliance {
                 clock,
                 seed,
                 rtt,
-                shaper: sizes.map(|sizes| sizes.setup(cores.len(), clock, count as usize, CHUNK)),
+                shaper: sizes.map(|sizes| shaper::Setup {
+                    common: common.clone().map(|common| (common, worker)),
+                    ..sizes.setup(cores.len(), clock, count as usize, CHUNK)
+                }),
             };
             let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?
                 .with_exchange(exchange);

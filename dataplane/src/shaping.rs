@@ -14,13 +14,13 @@ use weir_graph::{
     counters::Counters,
     nodes::shaper::Setup,
     shaped::{self, Capacity, Planned},
-    shaper::{Operation, Orders, Settings},
+    shaper::{Common, Operation, Orders, Settings},
 };
 use weir_stats::{Names, printable};
 
 use crate::{
     customers::{Listed, Roster},
-    shaper::{Books, BooksError, Plan},
+    shaper::{Books, BooksError, DEFAULT_LINK, Plan},
 };
 
 /// Nodes of the tree that there is room for at the least, so that a plan can grow while weir runs.
@@ -63,6 +63,11 @@ impl Sizes {
         self.waiting as usize / workers
     }
 
+    /// What the workers know together of the tree's nodes; `None`: there is one worker.
+    pub fn common(&self, workers: usize) -> Option<Arc<Common>> {
+        (workers > 1).then(|| Arc::new(Common::new(2 * self.capacity.nodes, workers, DEFAULT_LINK)))
+    }
+
     /// What each worker's shaper is made of; `frames` is how many the process has, `frame` their size in bytes.
     pub fn setup(&self, workers: usize, clock: Clock, frames: usize, frame: u32) -> Setup {
         let packets = self.waiting_each(workers);
@@ -78,7 +83,7 @@ impl Sizes {
             frame,
             mtu: LARGEST,
         };
-        Setup { settings, capacity: self.capacity, frames }
+        Setup { settings, capacity: self.capacity, frames, common: None }
     }
 }
 

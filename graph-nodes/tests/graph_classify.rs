@@ -175,7 +175,8 @@ fn shaped(workers: usize) -> Setup {
         frame: 2048,
         mtu: 1514,
     };
-    let setup = shaper::Setup { settings, capacity: Capacity { customers: 8, nodes: 8 }, frames: 1024 };
+    let setup =
+        shaper::Setup { settings, capacity: Capacity { customers: 8, nodes: 8 }, frames: 1024, common: None };
     Setup { workers, shaper: Some(setup), ..Setup::default() }
 }
 

@@ -60,7 +60,7 @@ impl Trial {
 
     fn with(settings: Settings) -> Trial {
         let capacity = Capacity { customers: 8, nodes: 8 };
-        let setup = shaper::Setup { settings, capacity, frames: 1024 };
+        let setup = shaper::Setup { settings, capacity, frames: 1024, common: None };
         let mut router = bridge_with(&Setup { shaper: Some(setup), ..Setup::measuring() });
         let list = NAMES.map(|(name, column)| {
             let prefix = format!("{name}/32").parse::<Prefix4>().unwrap();

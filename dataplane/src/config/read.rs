@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use strum::VariantNames;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use weir_graph::shaper::MOST_WORKERS;
 
 use super::{
     BridgeConfig, CONTROL_SOCKET, Config, ControlConfig, FibConfig, Idle, Problem, Problems, STATS_SOCKET,
@@ -172,13 +173,10 @@ impl Reader<'_> {
                 self.problems.push(Problem::of_file(self.path, what, fix.to_owned()));
             }
         }
-        if let Some(shaper) = shaper.as_ref().filter(|it| it.plan.shares_rates() && workers.cores.len() > 1) {
-            let what = format!(
-                "{} nodes of [shaper] share their rates, and workers can't do that with one another yet",
-                shaper.plan.nodes.len() + 1
-            );
-            let fix = "name one core in [workers], or leave the tree and the link's rates out";
-            self.problems.push(Problem::of_file(self.path, what, fix.to_owned()));
+        if shaper.is_some() && workers.cores.len() > MOST_WORKERS {
+            let what = format!("at most {MOST_WORKERS} workers can share the rates of [shaper]");
+            let fix = format!("name at most {MOST_WORKERS} cores in [workers]");
+            self.problems.push(Problem::of_file(self.path, what, fix));
         }
         // What is shaped is measured too: its customers are known, and what shaping does to them is to be seen.
         let measured = tables.contains_key(RTT.name) || shaper.is_some();

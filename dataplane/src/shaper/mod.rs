@@ -63,11 +63,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether anything but customers has a rate: nodes, or a link that carries less than any does.
-    pub fn shares_rates(&self) -> bool {
-        !self.nodes.is_empty() || DIRECTIONS.iter().any(|way| self.link[*way].max < DEFAULT_LINK)
-    }
-
     /// The id of the customer that has all addresses that no other one has.
     pub fn unknown(&self) -> Option<&str> {
         self.unknown.and_then(|at| self.customers.get(at)).map(|customer| customer.id.as_str())

@@ -26,7 +26,9 @@ use crate::{
     packet::Packet,
     ports::Side,
     shaped::{Capacity, Shaped},
-    shaper::{Arrival, Direction, Discipline, Dropped, Lead, Leaf, Orders, PureAck, Settings, Shaper},
+    shaper::{
+        Arrival, Common, Direction, Discipline, Dropped, Lead, Leaf, Orders, PureAck, Settings, Shaper,
+    },
     wire::{
         Network,
         ip4::{ECN, Ip4, Ip4Mut},
@@ -61,7 +63,7 @@ pub const REGISTRATION: Registration =
     Registration { name: "shaper", next: &["tcp-rtt-stamp"], reasons: Drop::VARIANTS, events: &[], create };
 
 /// What a worker's shaper is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Setup {
     /// Sizes.
     pub settings: Settings,
@@ -69,6 +71,8 @@ pub struct Setup {
     pub capacity: Capacity,
     /// Frames of the process: packets wait under their frame's number.
     pub frames: usize,
+    /// What all workers know of the tree's nodes, and this worker's number; `None`: there is one worker.
+    pub common: Option<(Arc<Common>, usize)>,
 }
 
 /// Packets sent in one call: what a turn may take, and what a port's ring has room for.
@@ -117,11 +121,15 @@ struct State {
 }
 
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
-    let Some(Setup { settings, capacity, frames }) = bench.shaper else {
+    let Some(Setup { settings, capacity, frames, common }) = bench.shaper.clone() else {
         return Ok(Box::new(ShaperNode(None)));
     };
+    let mut shaper = Shaper::new(settings, &[Discipline::usual(settings.hz)], &[]);
+    if let Some((common, worker)) = common {
+        shaper.share(common, worker);
+    }
     Ok(Box::new(ShaperNode(Some(Box::new(State {
-        shaper: Shaper::new(settings, &[Discipline::usual(settings.hz)], &[]),
+        shaper,
         waiting: (0..frames).map(|_| Packet::hole()).collect(),
         hash: FlowHash::new(bench.seed),
         shaped: Shaped::new(bench.counters, bench.row, capacity, bench.clock)?,

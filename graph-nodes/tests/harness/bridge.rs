@@ -21,7 +21,7 @@ pub const LAN_VLAN: u16 = 3;
 
 /// A bridge made of `setup`.
 pub fn bridge_with(setup: &Setup) -> Router {
-    let router = Router::new(&Setup { ports: 4, nodes: BRIDGE, ..*setup });
+    let router = Router::new(&Setup { ports: 4, nodes: BRIDGE, ..setup.clone() });
     let ports = &router.tables.ports;
     ports.set_across(WAN, Across::Port(LAN));
     ports.set_across(LAN, Across::Port(WAN));

@@ -45,6 +45,7 @@ pub const HZ: u64 = 1_000_000;
 pub const CUSTOMERS: usize = 1 << 10;
 
 /// What a router is made of.
+#[derive(Clone)]
 pub struct Setup {
     /// Ports, numbered from 0.
     pub ports: u16,
@@ -175,7 +176,7 @@ impl Router {
         } else {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
         }
-        match setup.shaper {
+        match &setup.shaper {
             Some(setup) => {
                 let nodes = setup.capacity.nodes;
                 weir_graph::shaped::register(&mut counters, nodes, 1).unwrap();
@@ -198,7 +199,7 @@ impl Router {
             clock: setup.clock,
             seed: setup.seed,
             rtt: setup.rtt,
-            shaper: setup.shaper,
+            shaper: setup.shaper.clone(),
         };
         let mut ends = Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter();
         let pool = FramePool::new(frames.clone(), free);

@@ -42,7 +42,7 @@ pub const IMPOSSIBLE: &str = "172.16.7.1";
 
 /// The town, around a router made of `setup`, which needs four ports.
 pub fn town_with(setup: &Setup) -> Router {
-    let mut router = Router::new(&Setup { ports: 4, ..*setup });
+    let mut router = Router::new(&Setup { ports: 4, ..setup.clone() });
     let mut known = Vec::new();
     for port in [WEST, EAST, NARROW, BARE] {
         let mtu = MTU[usize::from(port)];

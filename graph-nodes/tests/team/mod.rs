@@ -1,4 +1,5 @@
 //! One tree of several workers, used as one shaper: leaves are divided among workers by number, and workers look in turns.
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ impl Team {
         overheads: &[Overhead],
         workers: usize,
     ) -> Team {
-        let common = Arc::new(Common::new(settings.nodes, workers));
+        let common = Arc::new(Common::new(settings.nodes, workers, u64::MAX));
         let shapers = (0..workers).map(|worker| {
             let mut shaper = Shaper::new(settings, disciplines, overheads);
             if workers > 1 {

@@ -104,6 +104,7 @@ impl Tree {
             self.create(number);
         }
         self.branches[number as usize].rates = *rates;
+        self.share_node(number, rates.max);
         self.attach(queues, number, above, rates);
         Ok(())
     }
@@ -181,7 +182,7 @@ impl Tree {
     /// A member that was not there, or no more. Its clocks go on from where they were: who is removed and set up again sends no faster.
     fn create(&mut self, number: u32) {
         let now = self.now;
-        if let Some(share) = self.share.as_ref().filter(|_| (number as usize) < self.branches.len()) {
+        if let Some(share) = self.share.as_ref().filter(|share| share.shares(number)) {
             let clocks = share.clocks(number);
             clocks.ceil.fetch_max(now, Relaxed);
             clocks.rate.fetch_max(now, Relaxed);

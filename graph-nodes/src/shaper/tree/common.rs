@@ -70,20 +70,24 @@ pub struct Common {
     heads: Zeros<Head>,
     alive: Box<[Alive]>,
     workers: usize,
+    /// Nodes with a ceiling of so many bits a second, or more, are not shared: nothing is held by them.
+    unlimited: u64,
 }
 
 impl Common {
-    /// For so many nodes, which every worker's [`Settings`](crate::shaper::Settings) must have, and workers.
+    /// For so many nodes, which every worker's [`Settings`](crate::shaper::Settings) must have, and workers. Nodes with a ceiling of `unlimited` bits a second or more hold
+    /// nothing, and workers need not agree about them.
     ///
     /// # Panics
     /// With more than [`MOST_WORKERS`] workers, or more memory than there can be.
-    pub fn new(nodes: usize, workers: usize) -> Common {
+    pub fn new(nodes: usize, workers: usize, unlimited: u64) -> Common {
         assert!(workers <= MOST_WORKERS, "at most {MOST_WORKERS} workers may share nodes");
         Common {
             clocks: zeroed(nodes),
             heads: zeroed(nodes * workers),
             alive: (0..workers).map(|_| Alive::default()).collect(),
             workers,
+            unlimited,
         }
     }
 
@@ -99,6 +103,8 @@ impl Common {
 /// What a worker keeps of a node besides its copy of the clocks. All zeros: nothing.
 #[derive(Clone, Copy)]
 struct Part {
+    /// Other workers have a part of it too.
+    shared: bool,
     /// What it has published.
     head: Option<Urgency>,
     /// Ticks since when it gives way to others; 0: it doesn't.
@@ -167,7 +173,8 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) fn new(common: std::sync::Arc<Common>, worker: usize, hz: u64) -> Share {
-        let none = Part { head: None, since: 0, sleeps: false, paced_at: 0, paced_time: 0, ahead: 0 };
+        let none =
+            Part { shared: false, head: None, since: 0, sleeps: false, paced_at: 0, paced_time: 0, ahead: 0 };
         let parts = vec![none; common.nodes()];
         Share { common, worker, parts, hz }
     }
@@ -177,10 +184,25 @@ impl Share {
         &self.common.clocks[node as usize]
     }
 
-    /// Whether another worker has somebody listed at the node.
+    /// Whether a member is a node of which other workers have a part.
     #[inline(always)]
-    pub(super) fn others_wait(&self, node: u32) -> bool {
-        self.clocks(node).waiting.load(Relaxed) & !(1 << self.worker) != 0
+    pub(super) fn shares(&self, member: u32) -> bool {
+        self.parts.get(member as usize).is_some_and(|part| part.shared)
+    }
+
+    /// Whether a node with this ceiling is to be shared.
+    pub(super) fn is_worth(&self, max: u64) -> bool {
+        max < self.common.unlimited
+    }
+
+    pub(super) fn set(&mut self, node: u32, shared: bool) {
+        self.parts[node as usize].shared = shared;
+    }
+
+    /// Whether another worker has somebody listed at a member, which is a node then.
+    #[inline(always)]
+    pub(super) fn others_wait(&self, member: u32) -> bool {
+        self.shares(member) && self.clocks(member).waiting.load(Relaxed) & !(1 << self.worker) != 0
     }
 
     /// This worker has looked, and will again by `until`.

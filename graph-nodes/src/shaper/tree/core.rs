@@ -1,7 +1,5 @@
 //! The tree itself: who is listed where, whose turn it is, and what a packet costs whom. See the module's head.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::{
     branch::Branch,
     common::{Share, advance},
@@ -39,7 +37,7 @@ pub(super) struct Tree {
     changed: Changed,
     pub(super) hz: u64,
     /// Bytes of a full packet on the link.
-    mtu: u32,
+    pub(super) mtu: u32,
     guarantee_lag: u64,
     lateness: u64,
     /// The latest time that anybody has told.
@@ -184,13 +182,11 @@ impl Tree {
         if (parent as usize) >= self.branches.len() {
             return;
         }
-        if let Some(share) = &self.share {
-            if self.is_node(member) && share.others_wait(member) {
-                // It has had something all the time.
-                return;
-            }
-            self.sync(parent);
+        if self.share.as_ref().is_some_and(|share| share.others_wait(member)) {
+            // It has had something all the time.
+            return;
         }
+        self.sync(parent);
         let before = self.members[member as usize].tag;
         self.branches[parent as usize].welcome(&mut self.members[member as usize]);
         self.tell_tag(member, before);
@@ -351,8 +347,8 @@ impl Tree {
     fn pick(&mut self, root: u32, time: u64, queues: &Queues) -> Option<Turn> {
         let mut node = root;
         loop {
-            let child =
-                self.branches[node as usize].choose(&self.members, time, self.mtu, self.share.is_none());
+            let alone = !self.is_shared(node);
+            let child = self.branches[node as usize].choose(&self.members, time, self.mtu, alone);
             if child == NONE {
                 debug_assert_eq!(node, root, "who is picked has somebody listed");
                 return None;
@@ -378,9 +374,7 @@ impl Tree {
                 node = root;
                 continue;
             }
-            if !green
-                && !self.branches[node as usize].settle_yellow(&mut self.members, child, self.share.is_none())
-            {
+            if !green && !self.branches[node as usize].settle_yellow(&mut self.members, child, alone) {
                 self.publish(node);
                 continue;
             }
@@ -439,7 +433,6 @@ impl Tree {
             member = state.parent;
         }
         let lags = time.saturating_sub(self.guarantee_lag);
-        let nodes = self.branches.len();
         let mut member = leaf;
         let mut lent = false;
         while let Some(state) = self.members.get_mut(member as usize) {
@@ -447,14 +440,14 @@ impl Tree {
             // Who had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would reach their
             // ceiling. A node may be one packet ahead after idle time too, or packets that happen to meet would have to be listed.
             lent |= member == lender;
-            if let Some(share) = self.share.as_mut().filter(|_| member != leaf && (member as usize) < nodes) {
+            if let Some(share) = self.share.as_mut().filter(|share| share.shares(member)) {
                 let floor = moment.before(self.mtu, state.ceil_cost).ticks();
                 let (ticks, mut rate) = (state.ceil_time(bytes), state.rate_ticks());
                 let ceil = share.spend(member, time, floor, ticks);
                 if lent && state.rate_cost != 0 {
                     rate = advance(&share.clocks(member).rate, lags, state.rate_time(bytes));
                 }
-                state.see(ceil, rate, state.tag);
+                state.see(ceil, rate);
             } else {
                 let from = if listed || member != leaf {
                     state.ceil().max(moment.before(self.mtu, state.ceil_cost))
@@ -525,87 +518,6 @@ impl Tree {
             }
             member = parent;
         }
-    }
-
-    /// Brings this worker's copy of a node's clocks up to date.
-    #[inline(always)]
-    pub(super) fn sync(&mut self, node: u32) {
-        let Some(share) = &self.share else { return };
-        let Some(branch) = self.branches.get_mut(node as usize) else { return };
-        let clocks = share.clocks(node);
-        let state = &mut self.members[node as usize];
-        state.see(clocks.ceil.load(Relaxed), clocks.rate.load(Relaxed), clocks.tag.load(Relaxed));
-        branch.reach(clocks.time.load(Relaxed));
-    }
-
-    /// Tells other workers who is the most urgent at a node.
-    #[inline(always)]
-    pub(super) fn publish(&mut self, node: u32) {
-        if self.share.is_none() || (node as usize) >= self.branches.len() {
-            return;
-        }
-        // Nodes that have been served elsewhere stand too early.
-        while self.branches[node as usize].has_yellow() {
-            let first = self.branches[node as usize].first_yellow();
-            if !self.is_node(first) {
-                break;
-            }
-            self.sync(first);
-            if self.branches[node as usize].settle_yellow(&mut self.members, first, false) {
-                break;
-            }
-        }
-        let head = self.branches[node as usize].head(&self.members, self.branches.len() as u32);
-        if let Some(share) = &mut self.share {
-            share.publish(node, head);
-        }
-    }
-
-    /// The place of a node among its parent's children was `before`, and has been changed here.
-    #[inline(always)]
-    pub(super) fn tell_tag(&mut self, member: u32, before: u64) {
-        let Some(share) = self.share.as_ref().filter(|_| (member as usize) < self.branches.len()) else {
-            return;
-        };
-        let state = &mut self.members[member as usize];
-        if state.tag == before {
-            return;
-        }
-        // Who was quicker is right: this worker's change would have been of an older place.
-        if let Err(other) = share.clocks(member).tag.compare_exchange(before, state.tag, Relaxed, Relaxed) {
-            state.tag = other;
-        }
-    }
-
-    /// A child of a node has been served here: its place was `before`.
-    #[inline(always)]
-    fn tell_service(&mut self, node: u32, child: u32, before: u64, time: u64) {
-        let Some(share) = &mut self.share else { return };
-        if (child as usize) < self.branches.len() {
-            let state = &mut self.members[child as usize];
-            let served = state.tag.wrapping_sub(before);
-            state.tag = share.clocks(child).tag.fetch_add(served, Relaxed).wrapping_add(served);
-        }
-        let branch = &mut self.branches[node as usize];
-        let (reached, ahead) = share.reach(node, branch.reached, time);
-        branch.reach(reached);
-        if let Some(ahead) = ahead {
-            branch.let_run(ahead);
-        }
-    }
-
-    /// Whether another worker's child goes before one that would have its turn at a node here: until when this worker does not ask again.
-    #[inline(always)]
-    fn gives_way(&mut self, node: u32, child: u32, green: bool, time: u64) -> Option<u64> {
-        let share = self.share.as_mut()?;
-        let state = &self.members[child as usize];
-        let branch = &self.branches[node as usize];
-        if green || !share.gives_way(node, branch.bucket_of(state.tag), self.now) {
-            return None;
-        }
-        let ceil_cost = self.members[node as usize].ceil_cost;
-        let packet = Moment::at(0).after(self.mtu, ceil_cost).ticks();
-        Some(share.nap(node, time, packet))
     }
 
     /// Asks for the lines of a member that an event is about.

@@ -153,8 +153,8 @@ impl Member {
 
     /// The clocks of a node that workers share, as they stand now; their fractions are this worker's.
     #[inline(always)]
-    pub(super) fn see(&mut self, ceil: u64, rate: u64, tag: u64) {
-        (self.ceil_ticks, self.rate_ticks, self.tag) = (ceil, rate, tag);
+    pub(super) fn see(&mut self, ceil: u64, rate: u64) {
+        (self.ceil_ticks, self.rate_ticks) = (ceil, rate);
     }
 
     /// Ticks that so many bytes take at the ceiling; a fraction is carried to the next packet.

@@ -21,7 +21,7 @@
 //! * **Several workers** may share a tree ([`Common`]): each has a `Shaper` with all nodes and its own leaves, and keeps a copy of each node's clocks, which it compares with
 //!   the shared ones when it uses them.
 //!
-//! The read order: `member`, `branch`, `wheel`, `core`, `common`, `apply`.
+//! The read order: `member`, `branch`, `wheel`, `core`, `common`, `sharing`, `apply`.
 
 mod apply;
 mod audit;
@@ -31,6 +31,7 @@ mod core;
 mod member;
 mod meter;
 mod overhead;
+mod sharing;
 mod wheel;
 
 pub use apply::Misfit;
