@@ -65,7 +65,7 @@ pub(super) struct Branch {
     shift: u8,
     /// Bytes of a full packet, as a power of two.
     packet: u8,
-    /// Virtual time that workers may be ahead of each other, as a power of two, and some.
+    /// Virtual time that passes while a worker is late, as a power of two.
     lead: u8,
     chose_green: bool,
     /// How many children have which logarithm of weight.
@@ -177,10 +177,10 @@ impl Branch {
         tag >> self.shift << self.shift
     }
 
-    /// Workers may be ahead of each other by so much virtual time.
+    /// Workers come late by as long as so much virtual time takes: what their children have missed then is not forgotten.
     #[inline(always)]
-    pub(super) fn let_run(&mut self, ahead: u64) {
-        self.lead = (ahead.checked_ilog2().unwrap_or(0) as u8 + 2).min(LEAD.ilog2() as u8);
+    pub(super) fn let_lag(&mut self, late: u64) {
+        self.lead = (late.checked_ilog2().unwrap_or(0) as u8 + 1).min(LEAD.ilog2() as u8 - 1);
     }
 
     /// Takes out whoever was chosen.

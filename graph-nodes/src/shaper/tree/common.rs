@@ -295,7 +295,7 @@ impl Share {
         ceil
     }
 
-    /// The virtual time at a node has come to `reached`, here or at another worker; returns the latest, and from time to time how far workers may be apart.
+    /// The virtual time at a node has come to `reached`, here or at another worker; returns the latest, and from time to time how much of it passes in a tick.
     #[inline]
     pub(super) fn reach(&mut self, node: u32, reached: u64, time: u64) -> (u64, Option<u64>) {
         let shared = &self.common.clocks[node as usize].time;

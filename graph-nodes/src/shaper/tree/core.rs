@@ -39,7 +39,7 @@ pub(super) struct Tree {
     /// Bytes of a full packet on the link.
     pub(super) mtu: u32,
     guarantee_lag: u64,
-    lateness: u64,
+    pub(super) lateness: u64,
     /// The latest time that anybody has told.
     pub(super) now: u64,
     /// The time that has been played: at most `now`.

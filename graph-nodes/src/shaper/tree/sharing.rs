@@ -94,10 +94,10 @@ impl Tree {
             state.tag = share.clocks(child).tag.fetch_add(served, Relaxed).wrapping_add(served);
         }
         let branch = &mut self.branches[node as usize];
-        let (reached, ahead) = share.reach(node, branch.reached, time);
+        let (reached, pace) = share.reach(node, branch.reached, time);
         branch.reach(reached);
-        if let Some(ahead) = ahead {
-            branch.let_run(ahead);
+        if let Some(pace) = pace {
+            branch.let_lag(pace.saturating_mul(self.lateness));
         }
     }
 
