@@ -187,6 +187,27 @@ fn a_new_plan_takes_effect_and_loses_nothing() -> Result<()> {
     })
 }
 
+/// What LibreQoS passes over, weir does too, and says so.
+#[test]
+fn a_circuit_below_no_node_is_left_out_and_named_in_the_log() -> Result<()> {
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice"], 1)?;
+        let folder = lab.router.folder()?;
+        let customers = [plan(&lab.hosts[1], "alice", 1.0, 10.0)];
+        let weir = Weir::shaping(&lab, 1, &tower(100.0), &customers, "")?;
+        let lost = "lost,,9,device,towr,,192.0.2.9,,1,1,10,10,\n";
+        plans::write_with(&folder, &tower(100.0), &customers, lost)?;
+        weir.reload()?;
+        let log = weir.log();
+        let said = "ShapedDevices.csv:3:16: there is no node `towr`: circuit `lost` is left out";
+        ensure!(log.lines().any(|line| line.contains("WARN") && line.contains(said)), "{log}");
+        let customers = Measured::of(&weir)?.names("/customers/names")?;
+        ensure!(customers == ["alice"], "{customers:?}");
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}
+
 /// Without a tree each customer is one worker's, and its packets are handed there.
 #[test]
 fn two_workers_hold_each_customer_to_the_plan() -> Result<()> {
