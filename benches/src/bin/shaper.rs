@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clap::Parser;
@@ -12,8 +13,8 @@ use weir_graph::{
     clock::{Clock, now},
     node::VECTOR,
     shaper::{
-        Arrival, Departure, Discipline, Dropped, Isolation, Lead, Leaf, Operation, Overhead, Queues, Rates,
-        Settings, Shaper, Tins, TreeNode,
+        Arrival, Common, Departure, Discipline, Dropped, Isolation, Lead, Leaf, Operation, Overhead, Queues,
+        Rates, Settings, Shaper, Tins, TreeNode,
     },
 };
 
@@ -234,9 +235,11 @@ struct TreeCase {
     tower: u64,
     /// Packets that each active leaf is held at.
     backlog: usize,
+    /// The nodes are shared with another worker, which has nothing to send: what sharing costs while nobody else writes the lines.
+    shared: bool,
 }
 
-const TREES: [TreeCase; 4] = [
+const TREES: [TreeCase; 6] = [
     TreeCase {
         name: "tree: 10,000 active, held by their plans",
         configured: 10_000,
@@ -244,6 +247,7 @@ const TREES: [TreeCase; 4] = [
         plan: 1_000_000,
         tower: 200,
         backlog: 2,
+        shared: false,
     },
     TreeCase {
         name: "tree: 10,000 active, held by towers",
@@ -252,6 +256,7 @@ const TREES: [TreeCase; 4] = [
         plan: 1_000_000,
         tower: 70,
         backlog: 2,
+        shared: false,
     },
     TreeCase {
         name: "tree: 100,000 of 1,000,000, held by their plans",
@@ -260,6 +265,7 @@ const TREES: [TreeCase; 4] = [
         plan: 100_000,
         tower: 200,
         backlog: 2,
+        shared: false,
     },
     TreeCase {
         name: "tree: 100,000 of 1,000,000, held by towers",
@@ -268,6 +274,25 @@ const TREES: [TreeCase; 4] = [
         plan: 100_000,
         tower: 7,
         backlog: 2,
+        shared: false,
+    },
+    TreeCase {
+        name: "tree: 10,000 active, held by their plans, nodes shared",
+        configured: 10_000,
+        active: 10_000,
+        plan: 1_000_000,
+        tower: 200,
+        backlog: 2,
+        shared: true,
+    },
+    TreeCase {
+        name: "tree: 10,000 active, held by towers, nodes shared",
+        configured: 10_000,
+        active: 10_000,
+        plan: 1_000_000,
+        tower: 70,
+        backlog: 2,
+        shared: true,
     },
 ];
 
@@ -306,6 +331,9 @@ fn tree(
         ack_filter: false,
     };
     let mut shaper = Shaper::new(settings, &[discipline], &[Overhead::from_keywords("ethernet")?]);
+    if case.shared {
+        shaper.share(Arc::new(Common::new(settings.nodes, 2, u64::MAX)), 0);
+    }
     let begin = resident();
     let apply = |shaper: &mut Shaper, operation| shaper.apply(&operation, 1, &mut |_| ());
     let per_tower = case.configured as u64 / u64::from(TOWERS) + 1;
