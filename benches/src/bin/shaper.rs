@@ -277,7 +277,7 @@ const TREES: [TreeCase; 6] = [
         shared: false,
     },
     TreeCase {
-        name: "tree: 10,000 active, held by their plans, nodes shared",
+        name: "shared tree: 10,000 active, held by their plans",
         configured: 10_000,
         active: 10_000,
         plan: 1_000_000,
@@ -286,7 +286,7 @@ const TREES: [TreeCase; 6] = [
         shared: true,
     },
     TreeCase {
-        name: "tree: 10,000 active, held by towers, nodes shared",
+        name: "shared tree: 10,000 active, held by towers",
         configured: 10_000,
         active: 10_000,
         plan: 1_000_000,

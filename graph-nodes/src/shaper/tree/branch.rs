@@ -50,6 +50,14 @@ pub(super) struct Branch {
     time: u64,
     /// The virtual time that all workers have come to, as far as this one knows; a worker's own is behind it where it has somebody listed who is.
     pub(super) reached: u64,
+    pub(super) children: u32,
+    /// A bucket is 2^`shift` of virtual time.
+    shift: u8,
+    /// Bytes of a full packet, as a power of two.
+    packet: u8,
+    /// Virtual time that passes while a worker is late, as a power of two; 0: this worker has the node alone.
+    lead: u8,
+    chose_green: bool,
     pub(super) packets: u64,
     pub(super) bytes: u64,
     pub(super) charged: u64,
@@ -60,14 +68,6 @@ pub(super) struct Branch {
     pub(super) window: u64,
     pub(super) rate: u64,
     pub(super) rates: Rates,
-    pub(super) children: u32,
-    /// A bucket is 2^`shift` of virtual time.
-    shift: u8,
-    /// Bytes of a full packet, as a power of two.
-    packet: u8,
-    /// Virtual time that passes while a worker is late, as a power of two.
-    lead: u8,
-    chose_green: bool,
     /// How many children have which logarithm of weight.
     classes: [u32; 32],
     buckets: [List; BUCKETS as usize],
@@ -103,16 +103,15 @@ impl Branch {
         self.green.head != NONE
     }
 
-    /// Decides whose turn it is; `mtu` are the bytes of a full packet. `alone`: nobody is served by other workers, so that who is behind is held by
-    /// nobody else.
+    /// Decides whose turn it is; `mtu` are the bytes of a full packet.
     #[inline]
-    pub(super) fn choose(&mut self, members: &[Member], time: u64, mtu: u32, alone: bool) -> u32 {
+    pub(super) fn choose(&mut self, members: &[Member], time: u64, mtu: u32) -> u32 {
         self.chose_green = self.green.head != NONE;
         if self.occupied == 0 {
             return self.green.head;
         }
         let yellow = self.first_yellow();
-        if alone && self.chose_green && self.is_urgent(&members[yellow as usize], time, mtu) {
+        if self.is_alone() && self.chose_green && self.is_urgent(&members[yellow as usize], time, mtu) {
             self.chose_green = false;
         }
         if self.chose_green { self.green.head } else { yellow }
@@ -124,7 +123,7 @@ impl Branch {
         self.chose_green
     }
 
-    /// A child that its own ceiling keeps below its share, and that has waited for half of what it may make up for. Guarantees can be made up for much
+    /// Of a node that no other worker has: a child that its own ceiling keeps below its share, and that has waited for half of what it may make up for. Guarantees can be made up for much
     /// longer; and they lose nothing, for this child takes no more than its share of what they leave.
     #[inline]
     fn is_urgent(&self, child: &Member, time: u64, mtu: u32) -> bool {
@@ -181,6 +180,16 @@ impl Branch {
     #[inline(always)]
     pub(super) fn let_lag(&mut self, late: u64) {
         self.lead = (late.checked_ilog2().unwrap_or(0) as u8 + 1).min(LEAD.ilog2() as u8 - 1);
+    }
+
+    /// Other workers have a part of the node, or no more.
+    pub(super) fn set_shared(&mut self, shared: bool) {
+        self.lead = u8::from(shared);
+    }
+
+    #[inline(always)]
+    fn is_alone(&self) -> bool {
+        self.lead == 0
     }
 
     /// Takes out whoever was chosen.
@@ -247,12 +256,18 @@ impl Branch {
         let distance = self.distance(member.tag);
         let is_behind = (member.tag.wrapping_sub(self.time) as i64) < 0;
         let bucket = ((now + distance.min(u64::from(BUCKETS) - 1)) % u64::from(BUCKETS)) as usize;
+        let is_alone = self.is_alone();
         let list = &mut self.buckets[bucket];
         if self.occupied & 1 << bucket == 0 {
             self.occupied |= 1 << bucket;
             list.head = child;
+        } else if is_behind && is_alone {
+            // Who has missed something goes first.
+            member.next_yellow = list.head;
+            list.head = child;
+            return;
         } else if is_behind {
-            // Who has missed something goes first, and who has missed more before them.
+            // Many may be behind what others have served: who has missed more goes first.
             let tag = member.tag;
             let (mut before, mut next) = (NONE, list.head);
             for _ in 0..LOOKED_AT {
@@ -291,33 +306,41 @@ impl Branch {
         }
     }
 
-    /// The first of those that borrow stands too early, for want of buckets, or (unless it is served here `alone`) because it has been served elsewhere: puts it where
-    /// it belongs.
-    #[inline]
-    pub(super) fn settle_yellow(&mut self, members: &mut [Member], child: u32, alone: bool) -> bool {
+    /// The first of those that borrow stands too early, for want of buckets, or because another worker has served it: puts it where it belongs.
+    #[inline(always)]
+    pub(super) fn settle_yellow(&mut self, members: &mut [Member], child: u32) -> bool {
         let now = self.time >> self.shift;
         let stands = u64::from(self.first()).wrapping_sub(now) % u64::from(BUCKETS);
         let member = &members[child as usize];
-        if self.distance(member.tag) <= stands {
-            if alone {
-                return true;
-            }
-            let next = members.get(member.next_yellow as usize);
-            if next.is_none_or(|next| next.tag.wrapping_sub(member.tag) as i64 >= 0 || stands != 0) {
-                return true;
-            }
+        if self.distance(member.tag) <= stands
+            && (self.is_alone() || self.is_in_order(members, member, stands))
+        {
+            return true;
         }
+        self.put_later(members, child, stands);
+        false
+    }
+
+    /// Whether nobody who stands in the same bucket as the first one has missed more.
+    #[inline(never)]
+    fn is_in_order(&self, members: &[Member], first: &Member, stands: u64) -> bool {
+        let next = members.get(first.next_yellow as usize);
+        next.is_none_or(|next| next.tag.wrapping_sub(first.tag) as i64 >= 0 || stands != 0)
+    }
+
+    #[inline(never)]
+    fn put_later(&mut self, members: &mut [Member], child: u32, stands: u64) {
+        let now = self.time >> self.shift;
         self.pop_yellow(members);
         members[child as usize].flags |= YELLOW;
         if stands != 0 {
             // Nobody stands before this bucket any more.
             self.time = now.wrapping_add(stands) << self.shift;
-            if alone {
+            if self.is_alone() {
                 self.reach(self.time);
             }
         }
         self.put_yellow(members, child);
-        false
     }
 
     /// Whoever was chosen has borrowed so many bytes.

@@ -2,7 +2,7 @@
 
 use super::{
     branch::Branch,
-    common::{Share, advance},
+    common::Share,
     member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, HELD, Member, Moment, TIMER, YELLOW},
     meter::Meter,
     overhead::Overhead,
@@ -176,7 +176,7 @@ impl Tree {
     }
 
     /// A member had nothing to send, and has something.
-    #[inline]
+    #[inline(always)]
     fn welcome(&mut self, member: u32) {
         let parent = self.members[member as usize].parent;
         if (parent as usize) >= self.branches.len() {
@@ -243,7 +243,7 @@ impl Tree {
     }
 
     /// Lists a member and, as far as they must know, all above. `Some`: the root, which may send at once.
-    #[inline]
+    #[inline(always)]
     fn list(&mut self, mut member: u32, time: u64) -> Option<u32> {
         loop {
             if self.members[member as usize].is_root() {
@@ -347,8 +347,7 @@ impl Tree {
     fn pick(&mut self, root: u32, time: u64, queues: &Queues) -> Option<Turn> {
         let mut node = root;
         loop {
-            let alone = !self.is_shared(node);
-            let child = self.branches[node as usize].choose(&self.members, time, self.mtu, alone);
+            let child = self.branches[node as usize].choose(&self.members, time, self.mtu);
             if child == NONE {
                 debug_assert_eq!(node, root, "who is picked has somebody listed");
                 return None;
@@ -374,7 +373,7 @@ impl Tree {
                 node = root;
                 continue;
             }
-            if !green && !self.branches[node as usize].settle_yellow(&mut self.members, child, alone) {
+            if !green && !self.branches[node as usize].settle_yellow(&mut self.members, child) {
                 self.publish(node);
                 continue;
             }
@@ -440,15 +439,12 @@ impl Tree {
             // Who had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would reach their
             // ceiling. A node may be one packet ahead after idle time too, or packets that happen to meet would have to be listed.
             lent |= member == lender;
-            if let Some(share) = self.share.as_mut().filter(|share| share.shares(member)) {
+            let is_spent = self.share.is_some() && {
                 let floor = moment.before(self.mtu, state.ceil_cost).ticks();
-                let (ticks, mut rate) = (state.ceil_time(bytes), state.rate_ticks());
-                let ceil = share.spend(member, time, floor, ticks);
-                if lent && state.rate_cost != 0 {
-                    rate = advance(&share.clocks(member).rate, lags, state.rate_time(bytes));
-                }
-                state.see(ceil, rate);
-            } else {
+                self.spend_shared(member, bytes, floor, time, lent.then_some(lags))
+            };
+            let state = &mut self.members[member as usize];
+            if !is_spent {
                 let from = if listed || member != leaf {
                     state.ceil().max(moment.before(self.mtu, state.ceil_cost))
                 } else {

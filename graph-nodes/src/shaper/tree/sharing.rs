@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{core::Tree, member::Moment};
+use super::{common::advance, core::Tree, member::Moment};
 
 impl Tree {
     /// Whether other workers have a part of the node.
@@ -20,12 +20,14 @@ impl Tree {
                 clocks.ceil.fetch_max(state.ceil_ticks(), Relaxed);
                 clocks.rate.fetch_max(state.rate_ticks(), Relaxed);
                 share.set(node, true);
+                self.branches[node as usize].set_shared(true);
                 self.sync(node);
                 self.publish(node);
             }
             (true, false) => {
                 share.publish(node, None);
                 share.set(node, false);
+                self.branches[node as usize].set_shared(false);
             }
             (true, true) | (false, false) => {}
         }
@@ -34,6 +36,13 @@ impl Tree {
     /// Brings this worker's copy of a node's clocks up to date.
     #[inline(always)]
     pub(super) fn sync(&mut self, node: u32) {
+        if self.share.is_some() {
+            self.copy_clocks(node);
+        }
+    }
+
+    #[inline(never)]
+    fn copy_clocks(&mut self, node: u32) {
         let Some(share) = &self.share else { return };
         let Some(branch) = self.branches.get_mut(node as usize) else { return };
         let clocks = share.clocks(node);
@@ -50,6 +59,13 @@ impl Tree {
     /// Tells other workers who is the most urgent at a node.
     #[inline(always)]
     pub(super) fn publish(&mut self, node: u32) {
+        if self.share.is_some() {
+            self.publish_head(node);
+        }
+    }
+
+    #[inline(never)]
+    fn publish_head(&mut self, node: u32) {
         if !self.is_shared(node) {
             return;
         }
@@ -60,7 +76,7 @@ impl Tree {
                 break;
             }
             self.sync(first);
-            if self.branches[node as usize].settle_yellow(&mut self.members, first, false) {
+            if self.branches[node as usize].settle_yellow(&mut self.members, first) {
                 break;
             }
         }
@@ -73,6 +89,13 @@ impl Tree {
     /// The place of a node among its parent's children was `before`, and has been changed here.
     #[inline(always)]
     pub(super) fn tell_tag(&mut self, member: u32, before: u64) {
+        if self.share.is_some() {
+            self.change_tag(member, before);
+        }
+    }
+
+    #[inline(never)]
+    fn change_tag(&mut self, member: u32, before: u64) {
         let state = &mut self.members[member as usize];
         let (Some(share), true) = (&self.share, (member as usize) < self.branches.len()) else { return };
         if state.tag == before || !share.shares(state.parent) {
@@ -87,6 +110,13 @@ impl Tree {
     /// A child of a node has been served here: its place was `before`.
     #[inline(always)]
     pub(super) fn tell_service(&mut self, node: u32, child: u32, before: u64, time: u64) {
+        if self.share.is_some() {
+            self.add_service(node, child, before, time);
+        }
+    }
+
+    #[inline(never)]
+    fn add_service(&mut self, node: u32, child: u32, before: u64, time: u64) {
         let Some(share) = self.share.as_mut().filter(|share| share.shares(node)) else { return };
         if (child as usize) < self.branches.len() {
             let state = &mut self.members[child as usize];
@@ -104,14 +134,40 @@ impl Tree {
     /// Whether another worker's child goes before one that would have its turn at a node here: until when this worker does not ask again.
     #[inline(always)]
     pub(super) fn gives_way(&mut self, node: u32, child: u32, green: bool, time: u64) -> Option<u64> {
+        if self.share.is_none() || green { None } else { self.looks_at_others(node, child, time) }
+    }
+
+    #[inline(never)]
+    fn looks_at_others(&mut self, node: u32, child: u32, time: u64) -> Option<u64> {
         let share = self.share.as_mut()?;
         let state = &self.members[child as usize];
         let branch = &self.branches[node as usize];
-        if green || !share.gives_way(node, branch.bucket_of(state.tag), self.now) {
+        if !share.gives_way(node, branch.bucket_of(state.tag), self.now) {
             return None;
         }
         let ceil_cost = self.members[node as usize].ceil_cost;
         let packet = Moment::at(0).after(self.mtu, ceil_cost).ticks();
         Some(share.nap(node, time, packet))
+    }
+
+    /// A packet that takes so many bytes leaves a node that is shared, not before `floor`; `lent`: its guarantee is used, not before `lags`. False: it is not shared.
+    #[inline(never)]
+    pub(super) fn spend_shared(
+        &mut self,
+        node: u32,
+        bytes: u32,
+        floor: u64,
+        time: u64,
+        lags: Option<u64>,
+    ) -> bool {
+        let Some(share) = self.share.as_mut().filter(|share| share.shares(node)) else { return false };
+        let state = &mut self.members[node as usize];
+        let (ticks, mut rate) = (state.ceil_time(bytes), state.rate_ticks());
+        let ceil = share.spend(node, time, floor, ticks);
+        if let Some(lags) = lags.filter(|_| state.rate_cost != 0) {
+            rate = advance(&share.clocks(node).rate, lags, state.rate_time(bytes));
+        }
+        state.see(ceil, rate);
+        true
     }
 }
