@@ -19,7 +19,7 @@ impl Blue {
     /// The queue overflowed. Changes come `freeze` ticks apart, so that each can show its effect.
     #[inline]
     pub fn overflowed(&mut self, now: u64, freeze: u64) {
-        if now.wrapping_sub(self.changed) >= freeze {
+        if now.saturating_sub(self.changed) >= freeze {
             self.probability = self.probability.saturating_add(UP);
             self.changed = now;
         }
@@ -28,7 +28,7 @@ impl Blue {
     /// The queue is empty.
     #[inline]
     pub fn emptied(&mut self, now: u64, freeze: u64) {
-        if self.probability != 0 && now.wrapping_sub(self.changed) >= freeze {
+        if self.probability != 0 && now.saturating_sub(self.changed) >= freeze {
             self.probability = self.probability.saturating_sub(DOWN);
             self.changed = now;
         }

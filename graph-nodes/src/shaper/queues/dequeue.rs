@@ -25,8 +25,21 @@ impl Queues {
     /// `None`: the leaf has nothing more to send.
     #[inline]
     pub fn dequeue(&mut self, leaf: Leaf, now: u64, dropped: &mut impl FnMut(Dropped)) -> Option<Departure> {
+        self.dequeue_late(leaf, now, now, dropped)
+    }
+
+    /// The same for a packet that should have left at `due`, at `now` or before: that the worker comes late is not the queue's doing, and no sender that slows down can
+    /// help it, so CoDel looks at how long the packet would have waited.
+    #[inline]
+    pub(in crate::shaper) fn dequeue_late(
+        &mut self,
+        leaf: Leaf,
+        due: u64,
+        now: u64,
+        dropped: &mut impl FnMut(Dropped),
+    ) -> Option<Departure> {
         while let Some(which) = self.choose(leaf.0) {
-            if let Some(departure) = self.serve(leaf.0, which, now, dropped) {
+            if let Some(departure) = self.serve(leaf.0, which, due, now, dropped) {
                 self.totals.dequeued += 1;
                 self.debug_check();
                 return Some(departure);
@@ -71,6 +84,7 @@ impl Queues {
         &mut self,
         leaf: u32,
         which: u8,
+        due: u64,
         now: u64,
         dropped: &mut impl FnMut(Dropped),
     ) -> Option<Departure> {
@@ -112,7 +126,7 @@ impl Queues {
             let mut mark = false;
             // The target is never less than the discipline's.
             if sojourn >= prepared.discipline.target || !flow.calm || flow.unresponsive {
-                match self.judge(leaf, at, number, &place, now) {
+                match self.judge(leaf, at, number, &place, due) {
                     Verdict::Pass => {}
                     Verdict::Mark => mark = true,
                     Verdict::Drop(cause) => {
@@ -194,7 +208,7 @@ impl Queues {
 
     /// What CoDel and BLUE make of a packet that has just been taken from its flow.
     #[inline(never)]
-    fn judge(&mut self, leaf: u32, at: u32, number: u32, place: &Place, now: u64) -> Verdict {
+    fn judge(&mut self, leaf: u32, at: u32, number: u32, place: &Place, due: u64) -> Verdict {
         let state = &self.leaves[leaf as usize];
         let tin = &mut self.tins.tins[at as usize];
         let limits =
@@ -202,7 +216,7 @@ impl Queues {
         let flow = &mut self.flows.flows[number as usize];
         let few = flow.bytes <= self.settings.mtu;
         let codel = &mut flow.memory.codel;
-        let act = codel.act(now, place.sojourn(now), few, limits);
+        let act = codel.act(due, place.sojourn(due), few, limits);
         let mark = act && place.ecn_capable();
         if mark {
             codel.marked(limits);
@@ -221,7 +235,7 @@ impl Queues {
                 return Verdict::Drop(Cause::Blue);
             }
             if flow.packets == 0 {
-                flow.memory.blue.emptied(now, limits.target);
+                flow.memory.blue.emptied(due, limits.target);
                 flow.unresponsive = flow.memory.blue.is_active();
                 tin.rare.unresponsive -= u32::from(!flow.unresponsive);
             }

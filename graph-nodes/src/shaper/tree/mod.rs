@@ -198,7 +198,7 @@ impl Shaper {
             if turn.listed {
                 tree.look_ahead(&turn, queues);
             }
-            let departure = queues.dequeue(leaf, now, &mut |gone: Dropped| {
+            let departure = queues.dequeue_late(leaf, turn.time, now, &mut |gone: Dropped| {
                 tree.lost(&gone);
                 dropped(gone);
             });
