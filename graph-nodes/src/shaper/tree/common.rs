@@ -14,9 +14,12 @@
 //!
 //! Ticks without a fraction are shared; each worker carries the fraction of what it has sent itself.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use crate::shaper::memory::{Zeroed, Zeros, zeroed};
@@ -34,7 +37,6 @@ const NAP: (u32, u64, u64) = (2, 100_000, 4000);
 
 /// A node's clocks, all workers': one line. The tag and the time are virtual, and go round.
 #[repr(C, align(64))]
-#[derive(Default)]
 pub(super) struct Clocks {
     /// Ticks when its ceiling lets the next packet go.
     pub(super) ceil: AtomicU64,
@@ -50,7 +52,6 @@ pub(super) struct Clocks {
 
 /// A worker's most urgent child at a node, an [`Urgency`]: a line of its own.
 #[repr(C, align(64))]
-#[derive(Default)]
 struct Head(AtomicU64);
 
 /// Until when a worker will have looked again.
@@ -100,7 +101,7 @@ impl Common {
     }
 }
 
-/// What a worker keeps of a node besides its copy of the clocks. All zeros: nothing.
+/// What a worker keeps of a node besides its copy of the clocks.
 #[derive(Clone, Copy)]
 struct Part {
     /// Other workers have a part of it too.
@@ -109,7 +110,7 @@ struct Part {
     head: Option<Urgency>,
     /// Ticks since when it gives way to others; 0: it doesn't.
     since: u64,
-    /// It gives way now: nobody is to wait for it.
+    /// It gives way now, and is not listed at its parent.
     sleeps: bool,
     /// The virtual time at a moment, to measure how fast it goes.
     paced_at: u64,
@@ -165,14 +166,14 @@ impl Urgency {
 
 /// A worker's view of a tree that it shares.
 pub(super) struct Share {
-    common: std::sync::Arc<Common>,
+    common: Arc<Common>,
     worker: usize,
     parts: Vec<Part>,
     hz: u64,
 }
 
 impl Share {
-    pub(super) fn new(common: std::sync::Arc<Common>, worker: usize, hz: u64) -> Share {
+    pub(super) fn new(common: Arc<Common>, worker: usize, hz: u64) -> Share {
         let none =
             Part { shared: false, head: None, since: 0, sleeps: false, paced_at: 0, paced_time: 0, ahead: 0 };
         let parts = vec![none; common.nodes()];
@@ -312,10 +313,10 @@ impl Share {
             let passed = latest.wrapping_sub(part.paced_time);
             // Nothing is known of a node that has not sent for long.
             let is_steady = elapsed < self.hz / PACE * 4;
-            part.ahead =
-                if is_steady { (passed / elapsed.max(1)).saturating_mul(self.hz / AHEAD) } else { 0 };
+            let pace = if is_steady { passed / elapsed.max(1) } else { 0 };
+            part.ahead = pace.saturating_mul(self.hz / AHEAD);
             (part.paced_at, part.paced_time) = (time, latest);
-            return (latest, Some(part.ahead));
+            return (latest, Some(pace));
         }
         (latest, None)
     }
