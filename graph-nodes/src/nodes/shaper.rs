@@ -79,8 +79,6 @@ pub struct Setup {
 const BUDGET: usize = 1024;
 /// Operations of a plan that are carried out in one call: some 10 µs.
 const OPERATIONS: usize = 64;
-/// Customers and nodes whose counters begin anew in one call: each has some fifty vectors, in pages that may have to come first.
-const FORGOTTEN: usize = 4;
 /// Counters are written to the segment that often …
 const SWEEP: Duration = Duration::from_millis(100);
 /// … so many leaves and nodes in one call, some 20 µs.
@@ -315,16 +313,9 @@ impl State {
                 }
             }
             Some(Task::Forget(gone)) => {
-                for _ in 0..FORGOTTEN {
-                    if let Some(column) = gone.customers.pop() {
-                        shaped.forget_customer(column as usize);
-                    } else if let Some(column) = gone.tree_nodes.pop() {
-                        shaped.forget_node(column as usize);
-                    }
-                }
-                if !(gone.customers.is_empty() && gone.tree_nodes.is_empty()) {
-                    return;
-                }
+                // A piece of a list: the worker gives few at a time.
+                gone.customers.iter().for_each(|column| shaped.forget_customer(*column as usize));
+                gone.tree_nodes.iter().for_each(|column| shaped.forget_node(*column as usize));
             }
         }
         tasks.pop_front();
