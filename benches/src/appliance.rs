@@ -42,8 +42,8 @@ pub fn build() -> Result<PathBuf> {
 pub struct Setup {
     /// What its worker does when nothing comes.
     pub idle: Idle,
-    /// The core of its only worker.
-    pub core: CoreId,
+    /// The cores of its workers.
+    pub cores: Vec<CoreId>,
     /// Its ports have sides: the first is the internet's.
     pub sided: bool,
     /// More sections of its config: `[rtt]`, `[bridge]`, `[shaper]`.
@@ -87,9 +87,11 @@ impl Weir {
         fs::write(
             &config,
             format!(
-                "{ports}[workers]\ncores = [{}]\nidle = \"{}\"\n[stats]\nsocket = \"stats.sock\"\n\
+                "{ports}[workers]\ncores = {:?}\nidle = \"{}\"\n[stats]\nsocket = \"stats.sock\"\n\
                  [control]\nsocket = \"control.sock\"\n{}",
-                setup.core.id, setup.idle, setup.sections
+                setup.cores.iter().map(|core| core.id).collect::<Vec<_>>(),
+                setup.idle,
+                setup.sections
             ),
         )?;
         // that of the weir before

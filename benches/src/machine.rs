@@ -1,17 +1,23 @@
 //! The machine that a benchmark runs on: its cores, and what keeps them busy.
 
-use std::fs;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use anyhow::{Context as _, Result};
 use core_affinity::CoreId;
+use serde::Serialize;
 
 /// Ticks a second of the times in /proc: USER_HZ, 100 on every architecture that weir knows (proc(5)).
 const TICKS: f64 = 100.0;
 
+/// All cores that this process may use.
+pub fn all_cores() -> Vec<CoreId> {
+    core_affinity::get_core_ids().unwrap_or_default()
+}
+
 /// The first and the last core that this process may use.
 pub fn cores() -> Result<(CoreId, CoreId)> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let cores = all_cores();
     match (cores.first(), cores.last()) {
         (Some(first), Some(last)) if first != last => Ok((*first, *last)),
         _ => anyhow::bail!("two cores are needed: one for the packets' source, one for the forwarder"),
@@ -22,10 +28,45 @@ pub fn cores() -> Result<(CoreId, CoreId)> {
 pub fn warn_if_busy() {
     /// Runnable threads in the last minute, on average, that an idle machine stays below.
     const IDLE: f64 = 0.3;
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = text.split(' ').next().and_then(|number| number.parse::<f64>().ok());
-    if let Some(load) = load.filter(|load| *load > IDLE) {
+    let load = Description::read().load;
+    if load > IDLE {
         eprintln!("the machine is busy (load {load}): what is measured now says little");
+    }
+}
+
+/// What it is and how busy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Description {
+    /// The processor's name.
+    pub processor: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// The kernel's version: its first two numbers.
+    pub kernel: String,
+    /// Runnable threads in the last minute, on average.
+    pub load: f64,
+}
+
+impl Description {
+    /// As it is now; what the kernel does not tell is empty.
+    pub fn read() -> Description {
+        let text = |path| fs::read_to_string(path).unwrap_or_default();
+        let processors = text("/proc/cpuinfo");
+        let name = processors.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let load = text("/proc/loadavg");
+        let release = text("/proc/sys/kernel/osrelease");
+        Description {
+            processor: name.map_or("unknown processor", |(_, name)| name).to_owned(),
+            cores: all_cores().len(),
+            kernel: release.split('.').take(2).collect::<Vec<_>>().join("."),
+            load: load.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0),
+        }
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cores of {}, Linux {}", self.cores, self.processor, self.kernel)
     }
 }
 

@@ -1,9 +1,18 @@
 //! A router in memory: one worker's graph over frames in ordinary memory, so that what is measured is weir and not the kernel.
 //!
-//! Packets wait in frames that are used in turn, like those of a ring, so their headers come from the second-level cache, not from the
-//! first. What a packet costs is read off the time-stamp counter around [`Graph::run`], from `ethernet-input` to `tx`, every node's statistics included.
+//! What a packet costs is read off the time-stamp counter around [`Graph::run`], from `ethernet-input` to `tx`, every node's statistics included.
 
-use std::{net::Ipv4Addr, sync::Arc, task::Waker};
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Waker,
+    thread,
+};
+
+use core_affinity::CoreId;
 
 use weir_graph::{
     adjacency::{Adjacencies, Path},
@@ -15,65 +24,114 @@ use weir_graph::{
     frames::{FramePool, Frames},
     graph::{Graph, Shape},
     node::{Tables, VECTOR, Workbench},
-    nodes::{ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
-    packet::Packet,
-    ports::Ports,
+    nodes::{ROUTE, classify, hand_off, ip4_lookup, ip6_lookup, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    ports::{Ports, Side},
     quiescence::Quiescence,
     round_trips, rtt,
-    wire::{ethernet, ip4},
 };
 use weir_stats::{Options, Reader, Segment, Value};
 
-use crate::tcp::{HEADERS, TcpFlows};
+use crate::packets::{self, Destinations, Kind, PORT_MAC, VLAN_IN, VLAN_OUT};
+use crate::shaping::Shaping;
+use crate::source::{self, Source};
+use crate::tcp::{self, TcpFlows};
 
-/// Frames that packets are taken from in turn: twice as many as the rings of a port hold.
+/// Frames that a worker's packets are taken from in turn, twice as many as the rings of a port hold; and as many are in its pool.
 const RING: usize = 4096;
-/// Bytes of a packet: the smallest Ethernet frame without its check sequence holds 60; 64 with it, as benchmarks count.
-const LENGTH: usize = 60;
-/// Bytes of Ethernet's header.
-const LINK: usize = ethernet::LENGTH;
-/// Bytes of data in a TCP segment that has any.
-const PAYLOAD: u16 = 6;
-/// Bytes of a TCP packet.
-const TCP_LENGTH: usize = LINK + HEADERS + PAYLOAD as usize;
-const PORT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// From a neighbour to the port, IPv4.
-const LINK_HEADER: [u8; LINK] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 8, 8, 0];
-/// Where the addresses of TCP's senders begin.
-const SENDERS: u32 = 10 << 24;
 /// Customers that there is room for, as in a weir that lists few.
 const CUSTOMERS: usize = 1 << 17;
+
+/// Bytes of the segment's address space: as much as valgrind lets a program have in one piece, and more than any of these routers needs.
+const SEGMENT: u64 = 16 << 30;
 
 /// What a router is made with.
 #[derive(Clone, Copy)]
 pub struct Setup {
-    /// 1 gives one default route, more give so many /24 networks from 11.0.0.0 on. Every packet goes to an address drawn at random from them.
+    /// What packets are.
+    pub kind: Kind,
+    /// 1 gives one default route, more give so many /24 networks from 11.0.0.0 on, or IPv6 prefixes of the internet's lengths. Every packet goes to an address drawn at random from
+    /// them.
     pub routes: u32,
     /// Workers, which all run on this thread, one after the other. Each receives as much as the others, and gives to the others what is theirs.
     pub workers: usize,
-    /// TCP of so many flows, at random, instead of UDP; 0: UDP. It goes by the default route.
+    /// TCP over IPv4 of so many flows, at random, instead of UDP; 0: UDP. It goes by the default route.
     pub flows: usize,
     /// Measure round-trip times, and count by customer: each sender of a TCP flow is one.
     pub measured: bool,
+    /// Shape so many customers, towards whom the packets go, by plans that nobody reaches; 0: nobody is shaped. For UDP over IPv4 and one route.
+    pub shaped: u32,
+}
+
+impl Setup {
+    /// UDP over IPv4, one route, one worker.
+    pub const PLAIN: Setup =
+        Setup { kind: Kind::Ip4, routes: 1, workers: 1, flows: 0, measured: false, shaped: 0 };
 }
 
 /// A router without ports.
 pub struct MemoryRouter {
     /// By worker.
     graphs: Vec<Graph>,
-    frames: Arc<Frames>,
-    /// Packets that are ready to be received, oldest first.
-    waiting: std::collections::VecDeque<Packet>,
-    routes: u32,
-    flows: Option<TcpFlows>,
-    random: Random,
+    /// As many.
+    sources: Vec<Source>,
+    /// The port that packets leave by.
+    out: usize,
     reader: Reader,
-    _writer: FibWriter,
+    _writers: (FibWriter, FibWriter<u128>),
     _counters: Counters,
 }
 
+/// A turn of all workers: runs what they have received, what they have given to each other, and what is due.
+fn forward(graphs: &mut [Graph]) {
+    let mut now = clock::now();
+    for graph in &mut *graphs {
+        now = graph.run(now);
+    }
+    for graph in graphs {
+        if graph.take_given() {
+            now = graph.run(now);
+        }
+        graph.release(now);
+    }
+}
+
+/// The name by which callgrind finds what is to be counted.
+#[inline(never)]
+pub fn counted(graphs: &mut [Graph]) {
+    forward(graphs);
+}
+
+/// The nodes that this router does without.
+fn left_out(setup: &Setup) -> Vec<&'static str> {
+    let mut without = Vec::new();
+    if setup.shaped == 0 {
+        without.push(shaper::REGISTRATION.name);
+    }
+    if !setup.measured {
+        without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
+    }
+    if !setup.measured && setup.shaped == 0 {
+        without.push(classify::REGISTRATION.name);
+    }
+    if setup.workers == 1 || !(setup.measured || setup.shaped > 0) {
+        without.push(hand_off::REGISTRATION.name);
+    }
+    without
+}
+
+/// One worker's turn with so many fresh packets, and whatever others have given to it.
+fn turn(graph: &mut Graph, source: &mut Source, size: usize, out: usize) -> Round {
+    source.feed(graph, size);
+    let begin = clock::now();
+    forward(std::slice::from_mut(graph));
+    let ticks = clock::now().wrapping_sub(begin);
+    let packets = source.take_back(graph, out);
+    // Looking in vain is not work.
+    Round { packets, ticks: if packets > 0 { ticks } else { 0 } }
+}
+
 /// What one round measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
     /// Packets forwarded.
     pub packets: u64,
@@ -81,68 +139,61 @@ pub struct Round {
     pub ticks: u64,
 }
 
-/// A pseudo-random sequence (xorshift64*), so that runs can be repeated.
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number below `end`.
-    pub fn below(&mut self, end: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        ((u128::from(number) * u128::from(end)) >> 64) as u32
-    }
-}
-
 impl MemoryRouter {
     /// Builds the router and loads its routes.
     pub fn new(setup: &Setup) -> Result<MemoryRouter, Box<dyn std::error::Error>> {
-        let segment = Segment::create(Options { workers: setup.workers, ..Options::default() })?;
+        let segment =
+            Segment::create(Options { size: SEGMENT, workers: setup.workers, ..Options::default() })?;
         let reader = Reader::of(&segment)?;
         let mut counters = Counters::new(segment);
-        let mut without = vec![shaper::REGISTRATION.name];
-        if !setup.measured {
-            without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
-            without.push(classify::REGISTRATION.name);
-        }
-        if setup.workers == 1 {
-            without.push(hand_off::REGISTRATION.name);
-        }
-        let shape = Arc::new(Shape::new(ROUTE, &without)?);
+        let shape = Arc::new(Shape::new(ROUTE, &left_out(setup))?);
         shape.register(&mut counters)?;
-        let ports = Ports::new(2);
-        ports.set_mac(0, PORT_MAC);
+        let ports = Ports::new(4);
+        [0, 2].into_iter().for_each(|port| ports.set_mac(port, PORT_MAC));
+        let out: u16 = if setup.kind.is_tagged() { 3 } else { 1 };
+        if setup.kind.is_tagged() {
+            ports.set_sub_interfaces(0, &[(VLAN_IN, 2)]);
+            ports.set_sub_interfaces(1, &[(VLAN_OUT, 3)]);
+        }
         let quiescence = Quiescence::new(1);
         let (fib, mut writer) = Fib::new(FibLimits::default(), quiescence.clone())?;
+        let limits = FibLimits { extension_blocks: 1 << 18, ..FibLimits::default() };
+        let (fib6, mut writer6) = Fib::new(limits, quiescence.clone())?;
         let (adjacencies, mut adjacency_writer) = Adjacencies::new(16, quiescence.clone());
-        let path = Path { port: 1, mtu: 1500, next_hop: u32::from(Ipv4Addr::new(10, 0, 2, 2)) };
+        let next_hop = Some(Ipv4Addr::new(10, 0, 2, 2).into());
+        let path = Path { port: out, mtu: 1500, next_hop, tags: ports.tags(out) };
         let adjacency = adjacency_writer.allocate(path)?;
-        adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path)?;
+        adjacency_writer.set_rewrite(adjacency, setup.kind.next_hop_header(), path)?;
         let next_hops = [NextHop { adjacency, weight: 1 }];
-        let mut routes = 0;
-        if setup.routes == 1 {
-            writer.insert(Prefix4::DEFAULT, &next_hops)?;
-        } else {
-            for route in 0..setup.routes {
-                routes = routes.max(writer.insert(Prefix4::new(network(route), 24)?, &next_hops)?.as_u32());
-            }
+        let (mut destinations, columns) =
+            Destinations::load(setup.kind, setup.routes, &next_hops, &mut writer, &mut writer6)?;
+        if setup.shaped > 0 {
+            destinations.narrow(setup.shaped);
+            ports.set_side(out, Side::Lan);
         }
         let clock = Clock::calibrate();
-        let flows = (setup.flows > 0).then(|| TcpFlows::new(setup.flows, clock));
+        let flows = setup.flows / setup.workers;
         let mut customers = None;
-        if setup.measured {
+        if setup.measured || setup.shaped > 0 {
             round_trips::register(&mut counters)?;
-            let (table, mut writer) = Customers::new(CUSTOMERS, quiescence)?;
-            let senders = flows.as_ref().map_or(0, TcpFlows::senders);
-            let sender = |at| Ok((Prefix4::new(SENDERS + at, 32)?.into(), Customer::of_column(at)));
-            writer.replace((0..senders).map(sender).collect::<Result<Vec<_>, PrefixError>>()?)?;
+            let (table, mut writer) = Customers::new(CUSTOMERS.max(setup.shaped as usize), quiescence)?;
+            let (first, count) = match setup.shaped {
+                0 => (tcp::SENDERS, tcp::senders(flows) * setup.workers as u32),
+                shaped => (packets::NETWORKS, shaped),
+            };
+            let customer = |at| Ok((Prefix4::new(first + at, 32)?.into(), Customer::of_column(at)));
+            writer.replace((0..count).map(customer).collect::<Result<Vec<_>, PrefixError>>()?)?;
             customers = Some(table);
         }
-        let tables = Arc::new(Tables { fib, adjacencies, customers, ports });
-        let (frames, mut ids) = Frames::in_memory((1 + setup.workers as u32) * RING as u32);
+        let shaping = match setup.shaped {
+            0 => None,
+            customers => Some(Shaping::new(customers, clock, &mut counters)?),
+        };
+        let tables = Arc::new(Tables { fib, fib6, adjacencies, customers, ports });
+        let count = 2 * RING * setup.workers;
+        let (frames, mut ids) = Frames::in_memory(count as u32);
         let (requests, _) = crossbeam_channel::bounded(1);
-        let mut graphs = Vec::new();
+        let (mut graphs, mut sources) = (Vec::new(), Vec::new());
         for (exchange, row) in
             Exchange::between(vec![Waker::noop().clone(); setup.workers]).into_iter().zip(1..)
         {
@@ -154,100 +205,90 @@ impl MemoryRouter {
                 requests: requests.clone(),
                 clock,
                 seed: 0x77_65_69_72,
-                shaper: None,
+                shaper: shaping.as_ref().map(|shaping| shaping.setup(count)),
                 rtt: setup.measured.then(|| rtt::Settings::new(clock, setup.flows.max(1024) * 2)),
             };
-            graphs.push(Graph::new(&shape, &mut bench, pool)?.with_exchange(exchange));
-        }
-        counters.grow_combined(&weir_graph::nodes::ip4_lookup::ROUTE_COUNTERS, routes as usize + 1)?;
-        let length = if flows.is_some() { TCP_LENGTH } else { LENGTH };
-        let mut waiting = std::collections::VecDeque::with_capacity(RING);
-        for id in ids {
-            match frames.packet(id, usize::from(frames.headroom()), length, 0) {
-                Ok(packet) => waiting.push_back(packet),
-                Err(_) => return Err("a frame is too small".into()),
+            let mut graph = Graph::new(&shape, &mut bench, pool)?.with_exchange(exchange);
+            if let Some(shaping) = &shaping {
+                shaping.carry_out(&mut graph);
             }
+            graphs.push(graph);
+            let kind = match flows {
+                0 => source::Kind::Udp(destinations.share(row as u64)),
+                flows => source::Kind::Tcp(TcpFlows::new(flows, (row - 1) as u32, clock)),
+            };
+            sources.push(Source::new(frames.clone(), ids.split_off(ids.len() - RING), kind));
         }
-        let mut router = MemoryRouter {
-            graphs,
-            frames,
-            waiting,
-            routes: setup.routes.max(1),
-            flows,
-            random: Random(0x5eed),
-            reader,
-            _writer: writer,
-            _counters: counters,
-        };
-        let waiting = std::mem::take(&mut router.waiting);
-        router.waiting = waiting
-            .into_iter()
-            .map(|mut packet| {
-                router.write(&mut packet);
-                packet
-            })
-            .collect();
-        Ok(router)
-    }
-
-    /// Writes a fresh packet: of a flow, or to an address of one of the routes.
-    fn write(&mut self, packet: &mut Packet) {
-        let frame = self.frames.bytes_mut(packet);
-        match &mut self.flows {
-            Some(flows) => {
-                frame.fill(0);
-                frame[..LINK].copy_from_slice(&LINK_HEADER);
-                if let Some(headers) = frame.get_mut(LINK..).and_then(|rest| rest.first_chunk_mut()) {
-                    let flow = flows.any();
-                    flows.write(flow, PAYLOAD, clock::now(), headers);
-                }
-            }
-            None => {
-                let destination = network(self.random.below(self.routes)) + self.random.below(256);
-                frame.copy_from_slice(&datagram(destination));
-            }
-        }
+        counters.grow_combined(&ip4_lookup::ROUTE_COUNTERS, columns)?;
+        counters.grow_combined(&ip6_lookup::ROUTE_COUNTERS, columns)?;
+        let _writers = (writer, writer6);
+        Ok(MemoryRouter { graphs, sources, out: out.into(), reader, _writers, _counters: counters })
     }
 
     /// Forwards `vectors` vectors of `size` packets for each worker and measures only the graphs.
     pub fn round(&mut self, vectors: usize, size: usize) -> Round {
+        self.round_by(forward, vectors, size)
+    }
+
+    /// The same by [`counted`], so that a tool can count what only the graphs do.
+    pub fn counted_round(&mut self, vectors: usize, size: usize) -> Round {
+        self.round_by(counted, vectors, size)
+    }
+
+    fn round_by(&mut self, forward: fn(&mut [Graph]), vectors: usize, size: usize) -> Round {
         let size = size.min(VECTOR);
-        let mut round = Round { packets: 0, ticks: 0 };
+        let mut round = Round::default();
         for _ in 0..vectors {
-            for graph in &mut self.graphs {
-                graph.input().extend(self.waiting.drain(..size));
+            for (graph, source) in self.graphs.iter_mut().zip(&mut self.sources) {
+                source.feed(graph, size);
             }
             let begin = clock::now();
-            let mut now = begin;
-            for graph in &mut self.graphs {
-                now = graph.run(now);
-            }
-            for graph in &mut self.graphs {
-                if graph.take_given() {
-                    now = graph.run(now);
-                }
-            }
+            forward(&mut self.graphs);
             round.ticks += clock::now().wrapping_sub(begin);
-            for at in 0..self.graphs.len() {
-                let (_, sent) = self.graphs[at].transmit(1);
-                let mut sent = std::mem::take(sent);
-                round.packets += sent.len() as u64;
-                for packet in sent.drain(..) {
-                    // Forwarded packets come back as received ones: fresh bytes, nothing known about them.
-                    let length = if self.flows.is_some() { TCP_LENGTH } else { LENGTH };
-                    let headroom = usize::from(self.frames.headroom());
-                    match self.frames.packet(self.frames.free(packet), headroom, length, 0) {
-                        Ok(mut packet) => {
-                            self.write(&mut packet);
-                            self.waiting.push_back(packet);
-                        }
-                        Err(_) => return round,
-                    }
-                }
-                *self.graphs[at].transmit(1).1 = sent; // its memory, to be used again
+            for (graph, source) in self.graphs.iter_mut().zip(&mut self.sources) {
+                round.packets += source.take_back(graph, self.out);
             }
         }
         round
+    }
+
+    /// As [`Self::round`], with each worker in a thread of its own, on one of these cores: as many as workers. `packets` are those of all
+    /// workers, `ticks` those of the one that was busy the longest; what a worker spends on making packets is not in them.
+    pub fn round_on(&mut self, cores: &[CoreId], vectors: usize, size: usize) -> Round {
+        let (size, out) = (size.min(VECTOR), self.out);
+        let (begin, busy) = (Barrier::new(self.graphs.len()), AtomicUsize::new(self.graphs.len()));
+        let turns = |graph: &mut Graph, source: &mut Source| {
+            let mut round = Round::default();
+            let mut go = |size| {
+                let Round { packets, ticks } = turn(graph, source, size, out);
+                round = Round { packets: round.packets + packets, ticks: round.ticks + ticks };
+            };
+            begin.wait();
+            (0..vectors).for_each(|_| go(size));
+            // Whoever is done first still takes what the others give, or they would have to drop it.
+            busy.fetch_sub(1, Ordering::Relaxed);
+            while busy.load(Ordering::Relaxed) > 0 {
+                go(0);
+            }
+            round
+        };
+        let mut sum = Round::default();
+        thread::scope(|scope| {
+            let turns = &turns;
+            let workers = self.graphs.iter_mut().zip(&mut self.sources).zip(cores);
+            let threads: Vec<_> = workers
+                .map(|((graph, source), core)| {
+                    scope.spawn(move || {
+                        core_affinity::set_for_current(*core);
+                        turns(graph, source)
+                    })
+                })
+                .collect();
+            for round in threads.into_iter().filter_map(|thread| thread.join().ok()) {
+                sum = Round { packets: sum.packets + round.packets, ticks: sum.ticks.max(round.ticks) };
+            }
+        });
+        sum
     }
 
     /// Clocks and packets of every node so far, over all workers, as its statistics say.
@@ -278,25 +319,4 @@ impl MemoryRouter {
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
-}
-
-/// The network of a route.
-fn network(route: u32) -> u32 {
-    (11 << 24) + (route << 8)
-}
-
-/// A UDP packet to `destination`, 64 bytes with the check sequence that is not there.
-fn datagram(destination: u32) -> [u8; LENGTH] {
-    let mut frame = [0; LENGTH];
-    frame[..LINK].copy_from_slice(&LINK_HEADER);
-    let total = (LENGTH - 14) as u16;
-    if let Some(mut header) = ip4::Ip4Mut::new(&mut frame[14..]) {
-        header.set_lengths(ip4::LENGTH, total);
-        header.set_ttl_protocol(64, ip4::UDP);
-        header.set_addresses(u32::from(Ipv4Addr::new(10, 0, 1, 2)), destination);
-    }
-    ip4::write_checksum(&mut frame[14..34]);
-    frame[34..38].copy_from_slice(&[0x10, 0x00, 0x20, 0x00]);
-    frame[38..40].copy_from_slice(&(total - 20).to_be_bytes());
-    frame
 }

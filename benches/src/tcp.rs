@@ -2,15 +2,25 @@
 
 use weir_graph::{clock::Clock, wire::ip4};
 
-use crate::memory::Random;
+use crate::packets::Random;
 
 /// Bytes of an IP and a TCP header with timestamps.
 pub const HEADERS: usize = 52;
 /// Flows of one sender's address.
 const FLOWS_AN_ADDRESS: usize = 16;
 
+/// Where the addresses of senders begin.
+pub const SENDERS: u32 = 10 << 24;
+
+/// The addresses that so many flows' data comes from.
+pub fn senders(flows: usize) -> u32 {
+    flows.div_ceil(FLOWS_AN_ADDRESS) as u32
+}
+
 /// Flows with no more than what their packets need.
 pub struct TcpFlows {
+    /// The address of the first sender.
+    senders: u32,
     flows: Vec<State>,
     random: Random,
     /// Ticks a millisecond.
@@ -27,11 +37,12 @@ struct State {
 }
 
 impl TcpFlows {
-    /// So many flows, which have sent nothing yet.
-    pub fn new(flows: usize, clock: Clock) -> TcpFlows {
+    /// So many flows, which have sent nothing yet: a piece of them by its number, pieces being as large.
+    pub fn new(flows: usize, piece: u32, clock: Clock) -> TcpFlows {
         TcpFlows {
+            senders: SENDERS + piece * senders(flows),
             flows: vec![State::default(); flows],
-            random: Random(0x5eed),
+            random: Random(0x5eed + u64::from(piece)),
             tick: (clock.hz() / 1000).max(1),
         }
     }
@@ -39,11 +50,6 @@ impl TcpFlows {
     /// How many.
     pub fn count(&self) -> usize {
         self.flows.len()
-    }
-
-    /// The addresses that all flows' data comes from: so many from 10.0.0.0 on.
-    pub fn senders(&self) -> u32 {
-        self.flows.len().div_ceil(FLOWS_AN_ADDRESS) as u32
     }
 
     /// A flow at random.
@@ -55,7 +61,8 @@ impl TcpFlows {
     pub fn write(&mut self, flow: usize, payload: u16, now: u64, headers: &mut [u8; HEADERS]) {
         let tsval = (now / self.tick) as u32;
         let Some(state) = self.flows.get_mut(flow) else { return };
-        let (mut source, mut destination) = (0x0a00_0000 | (flow / FLOWS_AN_ADDRESS) as u32, 0xc0a8_0001_u32);
+        let (mut source, mut destination) =
+            (self.senders + (flow / FLOWS_AN_ADDRESS) as u32, 0xc0a8_0001_u32);
         let (mut from, mut to) = (1024 + (flow % FLOWS_AN_ADDRESS) as u16, 443_u16);
         let (sequence, acknowledgement, echo, data);
         if state.answer {

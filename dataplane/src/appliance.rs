@@ -4,7 +4,6 @@
 //! programs go on the ports: until then, and from the moment they come off again, the kernel forwards.
 
 use std::{
-    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -20,32 +19,30 @@ use weir_graph::{
     counters::Counters,
     fib::{Fib, FibLimits},
     frames::{FrameId, FramePool},
-    graph::{Graph, GraphError, Shape},
+    graph::{ADJACENCY_CAPACITY, Graph, GraphError, Shape},
     node::{Request, Tables, Workbench},
-    nodes::{
-        BRIDGE, ROUTE, classify, hand_off, ip4_rewrite::ADJACENCY_CAPACITY, shaper, tcp_rtt_match,
-        tcp_rtt_stamp,
-    },
+    nodes::{BRIDGE, ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::PortIndex,
     ports::Ports,
     quiescence::Quiescence,
     round_trips, rtt, shaped,
-    wire::ethernet,
+    wire::vlan::Tags,
 };
 use weir_stats::{Segment, Server};
-use weir_xdp::{Mode, OwnAddresses, Redirect};
+use weir_xdp::{Mode, OwnAddresses, Queues, Redirect};
 
 use crate::{
     bridge::{self, Follower},
-    config::{Change, Config, changes},
+    config::{Change, Config, PortConfig, changes},
     control::{Command, ControlServer, Reloaded, Replies, Reply, Status},
     customers::{self, Roster},
     device,
     forwarding::Forwarding,
     kernel::{Event, Kernel, KernelError, Link},
-    port::af_xdp::{self, CHUNK, FRAMES_PER_QUEUE, MAX_FRAME, Memory, SocketMonitor},
+    port::af_xdp::{self, Chunk, FRAMES_PER_QUEUE, LARGEST_MTU, Memory, SocketMonitor},
     publish::Publisher,
     shaping::{self, Shaping, Sizes},
+    sub_interfaces::{self, SubInterface},
     subscribers::{Subscribers, SubscribersError},
     trace_text::Namer,
     traces::{self, Trace},
@@ -62,12 +59,17 @@ pub enum ApplianceError {
         "{device} has {queues} receive queue(s) for {workers} workers: give it more (`ethtool -L {device} combined {workers}`), or name fewer cores in [workers]"
     )]
     TooFewQueues { device: String, queues: u32, workers: usize },
-    #[error("{device}: an MTU of {mtu} does not fit a frame: set at most {} (`ip link set {device} mtu {}`)", MAX_FRAME - ethernet::LENGTH, MAX_FRAME - ethernet::LENGTH)]
-    MtuTooLarge { device: String, mtu: u32 },
+    #[error(
+        "{device}: an MTU of {mtu} is too large: set at most {most} (`ip link set {device} mtu {most}`){why}",
+        why = if *most < LARGEST_MTU { "; packets in several frames need Linux 6.6 and, for zero-copy, a driver that does them" } else { "" }
+    )]
+    MtuTooLarge { device: String, mtu: u32, most: u32 },
     #[error(
         "{0} was deleted and made again: weir ends, the kernel forwards; start weir again to use the new device"
     )]
     DeviceReplaced(String),
+    #[error(transparent)]
+    SubInterface(#[from] sub_interfaces::Error),
     #[error(transparent)]
     Bridge(#[from] bridge::Error),
     #[error("{device}: can't ask for its queues: {source}")]
@@ -126,8 +128,8 @@ pub struct Appliance {
     config: Config,
     path: PathBuf,
     shape: Arc<Shape>,
-    // Dropped first: from here on the kernel forwards.
-    redirects: Vec<Redirect>,
+    // Dropped first: from here on the kernel forwards. By port; a sub-interface has the one of the port below it.
+    redirects: Vec<Option<Redirect>>,
     monitors: Vec<(usize, SocketMonitor)>,
     workers: Vec<(WorkerHandle, JoinHandle<()>)>,
     kernel: Kernel,
@@ -143,6 +145,7 @@ pub struct Appliance {
     indices: Vec<u32>,
     /// The MAC addresses that the XDP programs know.
     macs: Vec<Option<[u8; 6]>>,
+    largest_mtu: u32,
     /// The ports' MTUs when they were last looked at.
     mtus: Vec<u32>,
     requests: Receiver<Request>,
@@ -161,7 +164,7 @@ impl Appliance {
         let mut kernel = Kernel::open()?;
         let mut events = Vec::new();
         kernel.sync(KERNEL_PATIENCE, &mut |event| events.push(event))?;
-        let links = find_devices(&devices, &events, cores.len())?;
+        let (links, sub_interfaces) = find_devices(&config, &events)?;
 
         // The sockets first: they are what may be refused. The control socket tells a second weir that there is one already.
         let (control, commands) = ControlServer::start(&config.control.socket)?;
@@ -172,15 +175,19 @@ impl Appliance {
             (None, None) => Arc::default(),
         };
         let room = customers::room(listed.len());
-        let sizes = config.shaper.as_ref().map(|it| Sizes::of(&it.plan, room, it.memory, CHUNK.into()));
+        let mtu = links.iter().map(|link| link.mtu).max().unwrap_or_default();
+        let chunk = Chunk::of(mtu);
+        let sizes =
+            config.shaper.as_ref().map(|it| Sizes::of(&it.plan, room, it.memory, chunk.bytes().into()));
         let waiting = sizes.map_or(0, |sizes| sizes.waiting_each(cores.len()));
         let count = queues * FRAMES_PER_QUEUE + (waiting * cores.len()) as u32;
-        let (memory, mut frames) = Memory::new(count)?;
+        let (mut memory, mut frames) = Memory::new(count, chunk)?;
         let own = OwnAddresses::new(OWN_ADDRESSES)?;
 
         let ports = Ports::new(devices.len());
         let mut bridge = config.bridge.map(|_| Follower::new(&devices));
         bridge::join(&ports, &config);
+        sub_interfaces::join(&ports, &sub_interfaces);
         let promiscuous = match bridge {
             Some(_) => links
                 .iter()
@@ -193,6 +200,12 @@ impl Appliance {
         let routes = if bridge.is_some() { 1 } else { config.fib.routes as u32 };
         let limits = FibLimits { routes, ..FibLimits::default() };
         let (fib, fib_writer) = Fib::new(limits, quiescence.clone())
+            .map_err(|error| ApplianceError::Tables(error.to_string()))?;
+        let routes6 = if bridge.is_some() { 1 } else { config.fib.routes6 as u32 };
+        // There are never more blocks than routes: a route that is alone where it stands takes none. Of 200,000 with the lengths of the internet's
+        // table, by providers with many each, there were 55,000. Only these take memory.
+        let limits6 = FibLimits { routes: routes6, extension_blocks: routes6, ..limits };
+        let (fib6, fib6_writer) = Fib::new(limits6, quiescence.clone())
             .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         let (adjacencies, adjacency_writer) = Adjacencies::new(ADJACENCY_CAPACITY, quiescence.clone());
         let defaults = weir_stats::Options::default();
@@ -210,8 +223,8 @@ impl Appliance {
             without.extend([tcp_rtt_match::REGISTRATION.name, tcp_rtt_stamp::REGISTRATION.name]);
             without.push(classify::REGISTRATION.name);
         }
-        // One worker has nobody to give packets to.
-        if cores.len() == 1 {
+        // One worker has nobody to give packets to, and only who measures or shapes must have all of a flow.
+        if cores.len() == 1 || (config.rtt.is_none() && config.shaper.is_none()) {
             without.push(hand_off::REGISTRATION.name);
         }
         let nodes = if bridge.is_some() { BRIDGE } else { ROUTE };
@@ -242,7 +255,7 @@ impl Appliance {
             }
             None => None,
         };
-        let tables = Arc::new(Tables { fib, adjacencies, customers, ports: ports.clone() });
+        let tables = Arc::new(Tables { fib, fib6, adjacencies, customers, ports: ports.clone() });
         let (requests, request_receiver) = bounded(REQUESTS);
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
         let (mut sockets, mut monitors, mut ready) = (Vec::new(), Vec::new(), Vec::new());
@@ -254,6 +267,11 @@ impl Appliance {
             for (port, link) in links.iter().enumerate() {
                 for queue in (0..link.queues).filter(|queue| *queue as usize % cores.len() == worker) {
                     let rings = memory.open(port as PortIndex, &link.device, queue)?;
+                    let most = memory.largest_mtu();
+                    if link.mtu > most {
+                        let (device, mtu) = (link.device.clone(), link.mtu);
+                        return Err(ApplianceError::MtuTooLarge { device, mtu, most });
+                    }
                     let socket = rings.socket().try_clone_to_owned().map_err(system("duplicate a socket"))?;
                     sockets.push((port, queue, socket));
                     monitors.push((port, rings.monitor().map_err(system("duplicate a socket"))?));
@@ -272,7 +290,7 @@ impl Appliance {
                 rtt,
                 shaper: sizes.map(|sizes| shaper::Setup {
                     common: common.clone().map(|common| (common, worker)),
-                    ..sizes.setup(cores.len(), clock, count as usize, CHUNK)
+                    ..sizes.setup(cores.len(), clock, count as usize, chunk.bytes(), mtu)
                 }),
             };
             let graph = Graph::new(&shape, &mut bench, FramePool::new(memory.frames.clone(), share))?
@@ -293,9 +311,15 @@ impl Appliance {
             None => subscribers.list(listed, &mut counters)?,
         }
         let mut publisher = Publisher::new(counters, own, &devices)?;
-        let mut forwarding =
-            Forwarding::new(fib_writer, adjacency_writer, ports.clone(), &devices, &mut publisher)
-                .map_err(|error| ApplianceError::Tables(error.to_string()))?;
+        let mut forwarding = Forwarding::new(
+            fib_writer,
+            fib6_writer,
+            adjacency_writer,
+            ports.clone(),
+            &devices,
+            &mut publisher,
+        )
+        .map_err(|error| ApplianceError::Tables(error.to_string()))?;
         for event in events {
             learn(event, bridge.as_mut(), &mut forwarding, &mut publisher);
         }
@@ -327,12 +351,20 @@ impl Appliance {
             move |source| ApplianceError::Xdp { device, source }
         };
         for (port, link) in links.iter().enumerate() {
+            if sub_interfaces[port].is_some() {
+                redirects.push(None);
+                continue;
+            }
             let own = publisher.own_addresses();
+            let queues = Queues { count: link.queues, frags: memory.takes_several() };
             let redirect = match config.bridge {
-                None => Redirect::attach(link.index, link.queues, own),
-                Some(kind) => Redirect::bridge(link.index, link.queues, bridge::vlans(kind), own),
+                None => Redirect::attach(link.index, queues, own),
+                Some(kind) => Redirect::bridge(link.index, queues, bridge::vlans(kind), own),
             };
             let redirect = redirect.map_err(xdp(&link.device))?;
+            if config.bridge.is_some() {
+                bridge::warn_of_lost_tags(&link.device, &redirect);
+            }
             for (_, queue, socket) in sockets.iter().filter(|(of, ..)| *of == port) {
                 redirect.bind(*queue, socket.as_fd()).map_err(xdp(&link.device))?;
             }
@@ -341,7 +373,7 @@ impl Appliance {
                 Mode::Generic => "generic (slow: the driver has no XDP)",
             };
             tracing::info!(device = link.device, queues = link.queues, xdp = mode, "port is up");
-            redirects.push(redirect);
+            redirects.push(Some(redirect));
         }
         drop(sockets);
         let namer = Namer { shape: shape.clone(), devices, clock, start: clock::now() };
@@ -361,6 +393,7 @@ impl Appliance {
             ports,
             indices: links.iter().map(|link| link.index).collect(),
             macs: vec![None; links.len()],
+            largest_mtu: memory.largest_mtu(),
             mtus: vec![0; links.len()],
             requests: request_receiver,
             commands,
@@ -403,7 +436,7 @@ impl Appliance {
                     Ok(Request::Resolve { port, address }) => {
                         let kernel = &mut self.kernel;
                         let mut probe = |index, address| kernel.probe(index, address);
-                        self.forwarding.resolve(port, Ipv4Addr::from(address), Instant::now(), &mut probe);
+                        self.forwarding.resolve(port, address, Instant::now(), &mut probe);
                     }
                     // A bridge's graph has no node that asks: without this, its end of the channel would be heard of for ever.
                     Err(_) => self.requests = never(),
@@ -486,7 +519,7 @@ impl Appliance {
     fn leave(mut self) {
         tracing::info!("leaving: the kernel forwards from here on");
         // First the sockets come out of the programs' maps, so that the programs' counts are complete; then the programs go.
-        for redirect in &self.redirects {
+        for redirect in self.redirects.iter().flatten() {
             for queue in 0..redirect.queues() {
                 if let Err(error) = redirect.unbind(queue) {
                     tracing::warn!(%error, "a socket could not be unbound");
@@ -522,12 +555,18 @@ impl Appliance {
             if link.is_some_and(|link| link.index != self.indices[port]) {
                 return Err(ApplianceError::DeviceReplaced(device.clone()));
             }
-            if let Some((mac, redirect)) = link.and_then(|link| link.mac).zip(self.redirects.get(port))
+            let carrier = self.ports.carrier(port as PortIndex);
+            let redirect = self.redirects.get(usize::from(carrier)).and_then(Option::as_ref);
+            if let Some((mac, redirect)) = link.and_then(|link| link.mac).zip(redirect)
                 && self.macs[port] != Some(mac)
             {
-                redirect
-                    .set_mac(mac)
-                    .map_err(|source| ApplianceError::Xdp { device: device.clone(), source })?;
+                let tags = self.ports.tags(port as PortIndex);
+                let told = if tags == Tags::NONE {
+                    redirect.set_mac(mac)
+                } else {
+                    redirect.set_sub_interface(tags.bytes(), mac)
+                };
+                told.map_err(|source| ApplianceError::Xdp { device: device.clone(), source })?;
                 self.macs[port] = Some(mac);
             }
             let up = link.is_some_and(Link::usable);
@@ -536,9 +575,9 @@ impl Appliance {
                 tracing::info!(device, up, "link");
             }
             let mtu = link.map_or(0, |link| link.mtu);
-            if mtu as usize > MAX_FRAME - ethernet::LENGTH && mtu != self.mtus[port] {
-                let device = device.clone();
-                tracing::error!("{}", ApplianceError::MtuTooLarge { device, mtu });
+            if mtu > self.largest_mtu && mtu != self.mtus[port] {
+                let (device, most) = (device.clone(), self.largest_mtu);
+                tracing::error!("{}", ApplianceError::MtuTooLarge { device, mtu, most });
             }
             self.mtus[port] = mtu;
         }
@@ -653,22 +692,32 @@ fn learn(
 struct Device {
     device: String,
     index: u32,
+    /// Those that weir takes packets from; none of a sub-interface.
     queues: u32,
+    mtu: u32,
 }
 
+/// By port: the device, and whose VLAN it is.
+type Found = (Vec<Device>, Vec<Option<SubInterface>>);
+
 /// Finds the config's devices among the kernel's links, and checks that they can be ports.
-fn find_devices(devices: &[String], events: &[Event], workers: usize) -> Result<Vec<Device>, ApplianceError> {
+fn find_devices(config: &Config, events: &[Event]) -> Result<Found, ApplianceError> {
     let links = events.iter().filter_map(|event| match event {
         Event::Link(link) => Some(link),
         _ => None,
     });
     let links: Vec<&Link> = links.collect();
-    let find = |device: &String| {
-        let link = links.iter().find(|link| link.name == *device);
+    let sub_interfaces = sub_interfaces::find(config, &links)?;
+    let workers = config.workers.cores.len();
+    let find = |(port, sub_interface): (&PortConfig, &Option<SubInterface>)| {
+        let device = port.device.clone();
+        let link = links.iter().find(|link| link.name == device);
         let link = link.ok_or_else(|| ApplianceError::NoDevice(device.clone()))?;
-        let device = device.clone();
-        if link.mtu as usize > MAX_FRAME - ethernet::LENGTH {
-            return Err(ApplianceError::MtuTooLarge { device, mtu: link.mtu });
+        if link.mtu > LARGEST_MTU {
+            return Err(ApplianceError::MtuTooLarge { device, mtu: link.mtu, most: LARGEST_MTU });
+        }
+        if sub_interface.is_some() {
+            return Ok(Device { device, index: link.index, queues: 0, mtu: link.mtu });
         }
         let queues = match device::rx_queues(&device) {
             Ok(queues) => queues,
@@ -677,9 +726,10 @@ fn find_devices(devices: &[String], events: &[Event], workers: usize) -> Result<
         if (queues as usize) < workers {
             return Err(ApplianceError::TooFewQueues { device, queues, workers });
         }
-        Ok(Device { device, index: link.index, queues })
+        Ok(Device { device, index: link.index, queues, mtu: link.mtu })
     };
-    devices.iter().map(find).collect()
+    let devices = config.ports.iter().zip(&sub_interfaces).map(find).collect::<Result<_, _>>()?;
+    Ok((devices, sub_interfaces))
 }
 
 /// A thread that waits for kernel notifications: one message on the first channel each time there are some, then it waits for one on the second,

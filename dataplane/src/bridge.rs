@@ -1,7 +1,7 @@
 //! What a bridge needs to know of the machine: which frames are the machine's own, and whether the kernel would carry on.
 //!
 //! ```text
-//!   kernel ──Link, Address6, LocalAddress──▶ Follower ──▶ OwnAddresses: MAC and IPv6 addresses, and IPv4
+//!   kernel ──Link, Address, Local──▶ Follower ──▶ OwnAddresses: MAC and IPv6 addresses, and IPv4
 //!                                                │
 //!                                                └──▶ warnings: no kernel bridge, unequal MTUs
 //! ```
@@ -11,15 +11,15 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustix::fd::OwnedFd;
 use weir_graph::ports::{Across, Ports};
-use weir_xdp::{OwnAddresses, Vlans};
+use weir_xdp::{OwnAddresses, Redirect, Vlans};
 
 use crate::config::{BridgeConfig, Config};
 use crate::device;
-use crate::kernel::{Address6, Event, Link};
+use crate::kernel::{Change, Event, Link};
 
 /// Why there can be no bridge.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +59,16 @@ pub fn vlans(bridge: BridgeConfig) -> Option<Vlans> {
 /// # Errors
 /// The kernel refuses.
 pub fn promiscuous(device: &str, index: u32) -> Result<OwnedFd, Error> {
-    if device::takes_tags_off(device) {
+    device::promiscuous(index).map_err(|source| Error { device: device.to_owned(), source })
+}
+
+/// Says so if a port's frames lose their tags on the way to weir.
+pub fn warn_of_lost_tags(device: &str, redirect: &Redirect) {
+    if device::takes_tags_off(device) && !redirect.puts_tags_back() {
         tracing::warn!(
-            "{device} takes VLAN tags off frames before weir sees them, and they would cross without: `ethtool -K {device} rxvlan off` lets them be"
+            "{device} takes VLAN tags off frames before weir sees them, and does not tell them; they would cross without: `ethtool -K {device} rxvlan off` lets them be"
         );
     }
-    device::promiscuous(index).map_err(|source| Error { device: device.to_owned(), source })
 }
 
 /// See the module's head.
@@ -74,7 +78,8 @@ pub struct Follower {
     /// By interface index.
     links: BTreeMap<u32, Link>,
     addresses4: BTreeSet<Ipv4Addr>,
-    addresses6: BTreeSet<Address6>,
+    /// With the device's interface index; also those that the kernel is still asking for whether they are another's.
+    addresses6: BTreeSet<(u32, Ipv6Addr)>,
     /// What the XDP programs have been told.
     told_addresses: BTreeSet<IpAddr>,
     told_macs: BTreeSet<[u8; 6]>,
@@ -104,16 +109,20 @@ impl Follower {
             Event::LinkGone(index) => {
                 self.links.remove(index);
             }
-            Event::Address6(address) => {
-                self.addresses6.insert(*address);
+            Event::Address(address) => {
+                if let IpAddr::V6(ip) = address.address {
+                    self.addresses6.insert((address.index, ip));
+                }
             }
-            Event::Address6Gone(address) => {
-                self.addresses6.remove(address);
+            Event::AddressGone(address) => {
+                if let IpAddr::V6(ip) = address.address {
+                    self.addresses6.remove(&(address.index, ip));
+                }
             }
-            Event::LocalAddress(prefix) if prefix.length() == 32 => {
+            Event::Ip4(Change::Local(prefix)) if prefix.length() == 32 => {
                 self.addresses4.insert(Ipv4Addr::from_bits(prefix.address()));
             }
-            Event::LocalAddressGone(prefix) if prefix.length() == 32 => {
+            Event::Ip4(Change::LocalGone(prefix)) if prefix.length() == 32 => {
                 self.addresses4.remove(&Ipv4Addr::from_bits(prefix.address()));
             }
             _ => {}
@@ -123,7 +132,8 @@ impl Follower {
     /// Tells the XDP programs what has changed. An address that the kernel's maps have no room for is the bridge's like any other, and said so.
     pub fn tell(&mut self, own: &OwnAddresses) {
         let addresses = self.addresses4.iter().map(|address| IpAddr::from(*address));
-        let addresses = addresses.chain(self.addresses6.iter().map(|it| IpAddr::from(it.address))).collect();
+        let addresses =
+            addresses.chain(self.addresses6.iter().map(|(_, address)| IpAddr::from(*address))).collect();
         difference(&mut self.told_addresses, &addresses, |it| own.insert(it), |it| own.remove(it));
         let macs = self.macs();
         difference(&mut self.told_macs, &macs, |it| own.insert_mac(it), |it| own.remove_mac(it));
@@ -213,6 +223,7 @@ fn difference<T: Copy + Ord + std::fmt::Debug>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{Address, Standing};
 
     fn link(index: u32, name: &str, master: Option<u32>) -> Link {
         Link {
@@ -225,6 +236,7 @@ mod tests {
             rx_queues: 1,
             master,
             bridge: name.starts_with("br"),
+            vlan: None,
         }
     }
 
@@ -278,11 +290,11 @@ mod tests {
     #[test]
     fn an_address_that_two_devices_have_is_gone_with_the_second() {
         let mut it = follower(&[]);
-        let address: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
-        let of = |index| Address6 { index, address };
-        it.apply(&Event::Address6(of(1)));
-        it.apply(&Event::Address6(of(2)));
-        it.apply(&Event::Address6Gone(of(1)));
-        assert_eq!(it.addresses6.iter().map(|it| it.address).collect::<Vec<_>>(), [address]);
+        let ip: Ipv6Addr = "fe80::1".parse().unwrap();
+        let of = |index| Address { index, address: ip.into(), length: 64, standing: Standing::Primary };
+        it.apply(&Event::Address(of(1)));
+        it.apply(&Event::Address(of(2)));
+        it.apply(&Event::AddressGone(of(1)));
+        assert_eq!(it.addresses6.iter().map(|(_, address)| *address).collect::<Vec<_>>(), [ip]);
     }
 }

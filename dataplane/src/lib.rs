@@ -18,6 +18,7 @@ pub mod publish;
 pub mod replay;
 pub mod shaper;
 pub mod shaping;
+pub mod sub_interfaces;
 pub mod subscribers;
 pub mod trace_text;
 pub mod traces;

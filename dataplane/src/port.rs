@@ -4,6 +4,7 @@
 //! only [`Port`], so it is tested without a socket.
 
 pub mod af_xdp;
+mod assembly;
 pub mod memory;
 
 use std::{io, os::fd::BorrowedFd};
@@ -16,10 +17,10 @@ use weir_graph::{frames::FramePool, packet::Packet};
 /// until they have been sent. At every moment [`Port::frames`] says how many it holds; a worker's frames are those in its
 /// pool, its graph and its ports, and their sum never changes.
 pub trait Port: Send {
-    /// Moves at most `limit` received packets to `packets`.
+    /// Moves the packets of at most `limit` received frames to `packets`.
     fn receive(&mut self, packets: &mut Vec<Packet>, limit: usize);
 
-    /// Moves packets from the front of `packets` to the ring, as many as it has room for, and returns how many and their bytes.
+    /// Moves packets from the front of `packets` to the ring, as many as it has room for all frames of, and returns how many and their bytes.
     fn send(&mut self, packets: &mut Vec<Packet>) -> Sent;
 
     /// Takes back the frames of packets that have been sent, and hands out free ones to receive into.

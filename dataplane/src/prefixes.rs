@@ -15,8 +15,6 @@ use std::{
     path::Path,
 };
 
-use weir_graph::fib::Prefix4;
-
 use crate::config::{Problem, Problems};
 
 /// A prefix of 128-bit addresses; IPv4 ones are those of `::ffff:0:0/96`.
@@ -42,12 +40,6 @@ pub fn bits(address: IpAddr) -> u128 {
 /// An address that [`bits`] has made.
 pub fn address(bits: u128) -> IpAddr {
     Ipv6Addr::from_bits(bits).to_canonical()
-}
-
-/// The prefix of IPv4 that this is the mapping of: all of IPv6 (`::/0`) is no such thing.
-pub fn ip4((network, length): Prefix) -> Option<Prefix4> {
-    let network = Ipv6Addr::from_bits(network).to_ipv4_mapped()?;
-    Prefix4::new(network.to_bits(), length.checked_sub(96)?).ok()
 }
 
 /// A prefix as people write it.
@@ -172,15 +164,6 @@ mod tests {
         assert_eq!(of(text).unwrap(), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
         assert_eq!(of("").unwrap(), []);
         assert_eq!(of("0.0.0.0/0 four").unwrap(), [("0.0.0.0/0".to_owned(), "four".to_owned())]);
-    }
-
-    #[test]
-    fn ip4_prefixes_are_known_from_their_mapping() {
-        let parsed = |text| parse(text).unwrap();
-        assert_eq!(ip4(parsed("192.0.2.0/25")), "192.0.2.0/25".parse().ok());
-        assert_eq!(ip4(parsed("0.0.0.0/0")), "0.0.0.0/0".parse().ok());
-        assert_eq!(ip4(parsed("::/0")), None);
-        assert_eq!(ip4(parsed("2001:db8::/32")), None);
     }
 
     #[test]

@@ -3,20 +3,19 @@
 //! Row 0 of per-thread vectors is written here; the workers' rows are theirs. Names of routes and next hops are gathered while kernel
 //! events are applied and published together, so that a full table costs one change of the segment, not a million.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{net::IpAddr, time::Instant};
 
 use weir_graph::{
     adjacency::AdjacencyIndex,
     counters::Counters,
     fib::RouteIndex,
+    graph::{ADJACENCY_CAPACITY, ADJACENCY_COUNTERS},
     latency,
     node::Forget,
     nodes::{
         drop::DROPS,
-        ethernet_input::{IP4, RX},
-        ip4_lookup::{ROUTE_CAPACITY, ROUTE_COUNTERS},
-        ip4_rewrite::{ADJACENCY_CAPACITY, ADJACENCY_COUNTERS},
-        l2_cross_connect::IP6,
+        ethernet_input::{IP4, IP6, RX},
+        ip4_lookup, ip6_lookup,
     },
     ports::MAX_PORTS,
 };
@@ -34,7 +33,7 @@ static KERNEL_COUNTED: [Description; 5] = [
     kernel_counted("/if/punt", "passed to the kernel by the XDP program"),
     kernel_counted("/if/rx-miss", "lost: the receive ring was full"),
     kernel_counted("/if/rx-no-buf", "lost: there was no frame to receive into"),
-    kernel_counted("/if/rx-error", "lost: too large for a frame"),
+    kernel_counted("/if/rx-error", "lost: too large"),
     kernel_counted("/if/tx-error", "descriptors that the kernel refused to send"),
 ];
 
@@ -46,7 +45,7 @@ const fn kernel_counted(path: &'static str, help: &'static str) -> Description {
 const WORKER_COUNTED: [&Description; 5] = [&RX, &TX, &DROPS, &IP4, &IP6];
 
 /// What is registered here besides vectors with rows of the workers.
-const DECLARED: [Description; 15] = [
+const DECLARED: [Description; 16] = [
     Description::names("/if/names", "ports, in the order of the config"),
     Description::link("/interfaces/{interface}/{counter}", "packets", "the port's column of /if/{counter}"),
     Description::simple(
@@ -57,6 +56,7 @@ const DECLARED: [Description; 15] = [
     )
     .counted_by(Rows::Cpus),
     Description::names("/net/route/names", "the route's prefix; empty where the index is not in use"),
+    Description::names("/net/route6/names", "the IPv6 route's prefix; empty where the index is not in use"),
     Description::names("/net/adjacency/names", "the next hop: 10.0.0.2 dev eth1"),
     Description::names("/workers/frame-columns", "columns of /workers/frames"),
     Description::names(
@@ -92,14 +92,10 @@ const DECLARED: [Description; 15] = [
 pub struct Publisher {
     counters: Counters,
     own: OwnAddresses,
-    routes: Names,
-    adjacencies: Names,
-    /// New names since the last [`Publisher::flush`].
-    route_names: Vec<(u32, String)>,
-    adjacency_names: Vec<(u32, String)>,
+    routes: Numbered,
+    routes6: Numbered,
+    adjacencies: Numbered,
     gone: Forget,
-    route_columns: usize,
-    adjacency_columns: usize,
     /// By name as in [`KERNEL_COUNTED`].
     kernel_counted: Vec<SimpleRow>,
     /// By verdict, then CPU.
@@ -107,6 +103,34 @@ pub struct Publisher {
     gauges: Gauges,
     reader: Reader,
     last: Option<Last>,
+}
+
+/// Names by number, of what a vector counts.
+struct Numbered {
+    names: Names,
+    counters: &'static Description,
+    columns: usize,
+    /// New names since the last [`Publisher::flush`].
+    new: Vec<(u32, String)>,
+}
+
+impl Numbered {
+    fn new(names: Names, counters: &'static Description) -> Numbered {
+        Numbered { names, counters, columns: 1, new: Vec::new() }
+    }
+
+    /// Publishes the new names, and the columns that they need.
+    fn publish(&mut self, counters: &mut Counters) -> Result<(), Error> {
+        if self.new.is_empty() {
+            return Ok(());
+        }
+        let new = std::mem::take(&mut self.new);
+        self.columns = new.iter().map(|(index, _)| *index as usize + 1).fold(self.columns, usize::max);
+        counters.grow_combined(self.counters, self.columns)?;
+        counters.segment().register(|batch| {
+            new.iter().try_for_each(|(index, name)| batch.set_name(&mut self.names, *index as usize, name))
+        })
+    }
 }
 
 struct Gauges {
@@ -149,7 +173,7 @@ impl Publisher {
         }
         // Three vectors of one row with a column a thread, as VPP has them.
         let threads = counters.segment().rows();
-        let (routes, adjacencies, verdicts, gauges) = counters.segment().register(|batch| {
+        let (routes, routes6, adjacencies, verdicts, gauges) = counters.segment().register(|batch| {
             let mut names = batch.names("/if/names", MAX_PORTS)?;
             for (index, device) in devices.iter().enumerate() {
                 batch.set_name(&mut names, index, device)?;
@@ -166,8 +190,10 @@ impl Publisher {
                     batch.set_name(&mut names, column, name)?;
                 }
             }
-            let mut routes = batch.names("/net/route/names", ROUTE_CAPACITY)?;
+            let mut routes = batch.names("/net/route/names", ip4_lookup::ROUTE_CAPACITY)?;
             batch.set_name(&mut routes, 0, "no route")?;
+            let mut routes6 = batch.names("/net/route6/names", ip6_lookup::ROUTE_CAPACITY)?;
+            batch.set_name(&mut routes6, 0, "no route")?;
             let mut adjacencies = batch.names("/net/adjacency/names", ADJACENCY_CAPACITY)?;
             for (index, name) in
                 ["unreachable", "blackhole", "prohibited", "local", "no port"].iter().enumerate()
@@ -195,7 +221,7 @@ impl Publisher {
                 pool_available: batch.gauge("/buffer-pools/default-numa-0/available", 0)?,
                 started: Instant::now(),
             };
-            Ok((routes, adjacencies, verdicts, gauges))
+            Ok((routes, routes6, adjacencies, verdicts, gauges))
         })?;
         let verdicts =
             verdicts.into_iter().map(|mut vector| (0..cpus).filter_map(|cpu| vector.take_row(cpu)).collect());
@@ -209,13 +235,10 @@ impl Publisher {
         Ok(Publisher {
             counters,
             own,
-            routes,
-            adjacencies,
-            route_names: Vec::new(),
-            adjacency_names: Vec::new(),
+            routes: Numbered::new(routes, &ip4_lookup::ROUTE_COUNTERS),
+            routes6: Numbered::new(routes6, &ip6_lookup::ROUTE_COUNTERS),
+            adjacencies: Numbered::new(adjacencies, &ADJACENCY_COUNTERS),
             gone: Forget::default(),
-            route_columns: 1,
-            adjacency_columns: 1,
             kernel_counted,
             verdicts,
             gauges,
@@ -232,35 +255,12 @@ impl Publisher {
 
     /// Publishes the names that came since the last call. A segment that is full keeps the old ones: forwarding goes on.
     pub fn flush(&mut self) {
-        if let Err(error) = self.publish_names() {
-            tracing::error!(%error, "routes and next hops go without names and counters");
-            self.route_names.clear();
-            self.adjacency_names.clear();
-        }
-    }
-
-    fn publish_names(&mut self) -> Result<(), Error> {
-        if self.route_names.is_empty() && self.adjacency_names.is_empty() {
-            return Ok(());
-        }
-        let columns = |names: &[(u32, String)], now: usize| {
-            names.iter().map(|(index, _)| *index as usize + 1).fold(now, usize::max)
-        };
-        self.route_columns = columns(&self.route_names, self.route_columns);
-        self.adjacency_columns = columns(&self.adjacency_names, self.adjacency_columns);
-        self.counters.grow_combined(&ROUTE_COUNTERS, self.route_columns)?;
-        self.counters.grow_combined(&ADJACENCY_COUNTERS, self.adjacency_columns)?;
-        let (routes, adjacencies) = (&mut self.routes, &mut self.adjacencies);
-        let (route_names, adjacency_names) = (&mut self.route_names, &mut self.adjacency_names);
-        self.counters.segment().register(|batch| {
-            for (index, name) in route_names.drain(..) {
-                batch.set_name(routes, index as usize, &name)?;
+        let Publisher { counters, routes, routes6, adjacencies, .. } = self;
+        for numbered in [routes, routes6, adjacencies] {
+            if let Err(error) = numbered.publish(counters) {
+                tracing::error!(%error, "routes and next hops go without names and counters");
             }
-            for (index, name) in adjacency_names.drain(..) {
-                batch.set_name(adjacencies, index as usize, &name)?;
-            }
-            Ok(())
-        })
+        }
     }
 
     /// All that is counted.
@@ -293,9 +293,13 @@ impl Publisher {
     }
 
     /// What the XDP programs and the kernel have counted since they began.
-    pub fn update_kernel_counters(&mut self, redirects: &[Redirect], monitors: &[(usize, SocketMonitor)]) {
+    pub fn update_kernel_counters(
+        &mut self,
+        redirects: &[Option<Redirect>],
+        monitors: &[(usize, SocketMonitor)],
+    ) {
         for (port, redirect) in redirects.iter().enumerate() {
-            let Ok(counters) = redirect.counters() else { continue };
+            let Some(Ok(counters)) = redirect.as_ref().map(Redirect::counters) else { continue };
             for (verdict, rows) in Verdict::ALL.iter().zip(&mut self.verdicts) {
                 for (cpu, row) in counters.per_cpu().iter().zip(rows) {
                     row.set(port, cpu[*verdict as usize].packets);
@@ -378,34 +382,72 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    fn routes(&mut self, version: u8) -> (&mut Numbered, &mut Vec<u32>) {
+        match version {
+            4 => (&mut self.routes, &mut self.gone.routes),
+            _ => (&mut self.routes6, &mut self.gone.routes6),
+        }
+    }
+}
+
 impl Observer for Publisher {
-    fn route_named(&mut self, index: RouteIndex, name: &str) {
-        self.route_names.push((index.as_u32(), name.to_owned()));
+    fn route_named(&mut self, version: u8, index: RouteIndex, name: &str) {
+        self.routes(version).0.new.push((index.as_u32(), name.to_owned()));
     }
 
-    fn route_gone(&mut self, index: RouteIndex) {
-        self.route_names.push((index.as_u32(), String::new()));
-        self.gone.routes.push(index.as_u32());
+    fn route_gone(&mut self, version: u8, index: RouteIndex) {
+        let (routes, gone) = self.routes(version);
+        routes.new.push((index.as_u32(), String::new()));
+        gone.push(index.as_u32());
     }
 
     fn adjacency_named(&mut self, index: AdjacencyIndex, name: &str) {
-        self.adjacency_names.push((index.as_u32(), name.to_owned()));
+        self.adjacencies.new.push((index.as_u32(), name.to_owned()));
     }
 
     fn adjacency_gone(&mut self, index: AdjacencyIndex) {
-        self.adjacency_names.push((index.as_u32(), String::new()));
+        self.adjacencies.new.push((index.as_u32(), String::new()));
         self.gone.adjacencies.push(index.as_u32());
     }
 
-    fn own_address(&mut self, address: Ipv4Addr) {
-        if let Err(error) = self.own.insert(address.into()) {
+    fn own_address(&mut self, address: IpAddr) {
+        if let Err(error) = self.own.insert(address) {
             tracing::error!(%address, %error, "packets to one of this machine's addresses will be dropped");
         }
     }
 
-    fn own_address_gone(&mut self, address: Ipv4Addr) {
-        if let Err(error) = self.own.remove(address.into()) {
+    fn own_address_gone(&mut self, address: IpAddr) {
+        if let Err(error) = self.own.remove(address) {
             tracing::warn!(%address, %error, "an address that is gone stays the kernel's");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_stats::{Options, Segment};
+
+    use super::*;
+
+    #[test]
+    fn a_new_name_has_a_column_to_count_in() {
+        let mut counters = Counters::new(Segment::create(Options::default()).unwrap());
+        let routes = &ip6_lookup::ROUTE_COUNTERS;
+        let mut row = counters.combined_row(routes, 1, 100, 0).unwrap();
+        let names = counters.segment().register(|batch| batch.names("/net/route6/names", 100)).unwrap();
+        let mut numbered = Numbered::new(names, routes);
+        numbered.new = vec![(7, "2001:db8::/32".to_owned()), (3, String::new())];
+        numbered.publish(&mut counters).unwrap();
+        // Fewer afterwards take none away.
+        numbered.new = vec![(2, "2001:db9::/32".to_owned())];
+        numbered.publish(&mut counters).unwrap();
+        row.add(7, 1, 78);
+        let reader = Reader::of(counters.segment()).unwrap();
+        let read = |path: &str| reader.read(&reader.find(path).unwrap().unwrap()).unwrap();
+        let Value::Combined(rows) = read(&routes.path) else { panic!() };
+        assert_eq!((rows[0].len(), rows[0][7].packets, rows[0][7].bytes), (8, 1, 78));
+        let Value::Names(names) = read("/net/route6/names") else { panic!() };
+        assert_eq!(names[7], "2001:db8::/32");
     }
 }

@@ -25,8 +25,9 @@ use crate::{
 
 /// Nodes of the tree that there is room for at the least, so that a plan can grow while weir runs.
 const LEAST_NODES: usize = 1 << 14;
-/// Bytes of the largest frame, as the queue counts: Ethernet header and an MTU of 1500.
-const LARGEST: u32 = 1514;
+/// Bytes of an Ethernet header, and the least MTU of a port: the largest packet, as the queue counts, has both.
+const ETHERNET: u32 = 14;
+const LEAST_MTU: u32 = 1500;
 /// The name of what is above all nodes.
 const LINK: &str = "link";
 
@@ -68,8 +69,8 @@ impl Sizes {
         (workers > 1).then(|| Arc::new(Common::new(2 * self.capacity.nodes, workers, DEFAULT_LINK)))
     }
 
-    /// What each worker's shaper is made of; `frames` is how many the process has, `frame` their size in bytes.
-    pub fn setup(&self, workers: usize, clock: Clock, frames: usize, frame: u32) -> Setup {
+    /// What each worker's shaper is made of; `frames` is how many the process has, `frame` their size in bytes, `mtu` the ports' largest.
+    pub fn setup(&self, workers: usize, clock: Clock, frames: usize, frame: u32, mtu: u32) -> Setup {
         let packets = self.waiting_each(workers);
         let Capacity { customers, nodes } = self.capacity;
         let settings = Settings {
@@ -81,7 +82,7 @@ impl Sizes {
             flows: packets.max(TINS_AT_LEAST),
             packets,
             frame,
-            mtu: LARGEST,
+            mtu: mtu.max(LEAST_MTU) + ETHERNET,
         };
         Setup { settings, capacity: self.capacity, frames, common: None }
     }

@@ -11,20 +11,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use etherparse::{
-    EtherType, Icmpv4Slice, Ipv4HeaderSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice,
-    TransportSlice, UdpSlice,
+    EtherType, Icmpv4Slice, Icmpv6Slice, IpAuthHeaderSlice, IpNumber, Ipv4HeaderSlice,
+    Ipv6FragmentHeaderSlice, Ipv6RawExtHeaderSlice, LaxIpv6Slice, LaxLinkExtSlice, LaxNetSlice,
+    LaxSlicedPacket, LinkSlice, TcpSlice, TransportSlice, UdpSlice,
 };
 use serde::{Deserialize, Serialize};
 use weir_graph::clock::Clock;
 use weir_graph::graph::Shape;
 use weir_graph::trace::TraceRecord;
 
-/// Bytes of an Ethernet header without tags.
-const ETHERNET: usize = 14;
 /// Nodes at which a packet's way begins, as it came in.
 const FIRST: [&str; 2] = ["ethernet-input", "l2-cross-connect"];
 /// Nodes at which a packet's way ends.
@@ -51,6 +50,9 @@ pub struct Step {
     /// At `drop`: the node that dropped it, and why, as `/err` names them: `ip4-input/bad checksum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Where its IP header begins in its bytes; 0 where no node has found one yet.
+    #[serde(default)]
+    pub l3: u8,
     /// The packet's length in bytes, from its Ethernet header on.
     pub length: u16,
     /// Its first bytes in hexadecimal, from its Ethernet header on.
@@ -94,6 +96,7 @@ impl Namer {
             rx: device(record.rx_port),
             tx: (node == EGRESS).then(|| device(record.tx_port)),
             reason: (node == "drop").then(reason).flatten(),
+            l3: record.l3,
             length: record.len,
             bytes: hex(&record.bytes),
         }
@@ -163,19 +166,23 @@ fn details(step: &Step) -> Vec<String> {
     };
     // Between input and output the Ethernet header is the old one, or for a packet that weir made none at all: not worth a line.
     let with_ethernet = matches!(step.node.as_str(), EGRESS | "drop") || FIRST.contains(&step.node.as_str());
-    packet(&bytes, with_ethernet, &mut lines);
+    packet(&bytes, usize::from(step.l3), with_ethernet, &mut lines);
     lines
 }
 
-fn packet(bytes: &[u8], with_ethernet: bool, lines: &mut Vec<String>) {
+fn packet(bytes: &[u8], l3: usize, with_ethernet: bool, lines: &mut Vec<String>) {
     let Ok(mut sliced) = LaxSlicedPacket::from_ethernet(bytes) else {
         lines.push(format!("{} bytes are no Ethernet header: {}", bytes.len(), hex(bytes)));
         return;
     };
     if with_ethernet {
         ethernet(&sliced, lines);
-    } else if sliced.net.is_none() {
-        sliced = LaxSlicedPacket::from_ether_type(EtherType::IPV4, bytes.get(ETHERNET..).unwrap_or_default());
+    }
+    // What a node has found is better than what the link header says: a packet that weir made has none yet, and not every tunnel is known here.
+    if l3 != 0
+        && let Ok(ip) = LaxSlicedPacket::from_ip(bytes.get(l3..).unwrap_or_default())
+    {
+        sliced = ip;
     }
     let mut fragment = false;
     match &sliced.net {
@@ -184,14 +191,7 @@ fn packet(bytes: &[u8], with_ethernet: bool, lines: &mut Vec<String>) {
             ipv4(&ip.header(), lines);
         }
         Some(LaxNetSlice::Ipv6(ip)) => {
-            let header = ip.header();
-            let (source, destination) = (header.source_addr(), header.destination_addr());
-            lines.push(format!("IP6: {source} -> {destination}"));
-            lines.push(format!(
-                "  hop limit {}, payload length {}",
-                header.hop_limit(),
-                header.payload_length()
-            ));
+            fragment = ipv6(ip, lines);
         }
         Some(LaxNetSlice::Arp(arp)) => lines.push(format!("ARP: operation {}", arp.operation().0)),
         None => {}
@@ -200,7 +200,8 @@ fn packet(bytes: &[u8], with_ethernet: bool, lines: &mut Vec<String>) {
         Some(TransportSlice::Tcp(segment)) => tcp(segment, lines),
         Some(TransportSlice::Udp(datagram)) => udp(datagram, lines),
         Some(TransportSlice::Icmpv4(message)) => icmp(message, lines),
-        Some(TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_)) => {}
+        Some(TransportSlice::Icmpv6(message)) => icmp6(message, lines),
+        Some(TransportSlice::Igmp(_)) => {}
         None if fragment => lines.push("a later fragment: no transport header".to_owned()),
         None => {}
     }
@@ -220,19 +221,38 @@ fn ethernet(sliced: &LaxSlicedPacket<'_>, lines: &mut Vec<String>) {
         other => format!("0x{:04x}", other.0),
     };
     let mut line = format!("{kind}: {} -> {}", mac(header.source()), mac(header.destination()));
-    for id in sliced.vlan_ids() {
-        let _ = write!(line, " 802.1q vlan {}", id.value());
+    let mut kind = header.ether_type();
+    for extension in &sliced.link_exts {
+        let LaxLinkExtSlice::Vlan(tag) = extension else { break };
+        let _ = match kind {
+            EtherType::VLAN_TAGGED_FRAME => write!(line, " 802.1q"),
+            EtherType::PROVIDER_BRIDGING => write!(line, " 802.1ad"),
+            other => write!(line, " 0x{:04x}", other.0),
+        };
+        let _ = write!(line, " vlan {}", tag.vlan_identifier().value());
+        if tag.priority_code_point().value() != 0 {
+            let _ = write!(line, " priority {}", tag.priority_code_point().value());
+        }
+        if tag.drop_eligible_indicator() {
+            line.push_str(" cfi");
+        }
+        kind = tag.ether_type();
     }
     lines.push(line);
 }
 
+fn protocol(number: IpNumber) -> String {
+    match number {
+        IpNumber::ICMP => "ICMP".to_owned(),
+        IpNumber::TCP => "TCP".to_owned(),
+        IpNumber::UDP => "UDP".to_owned(),
+        IpNumber::IPV6_ICMP => "ICMP6".to_owned(),
+        IpNumber(other) => format!("protocol {other}"),
+    }
+}
+
 fn ipv4(header: &Ipv4HeaderSlice<'_>, lines: &mut Vec<String>) {
-    let protocol = match header.protocol().0 {
-        1 => "ICMP".to_owned(),
-        6 => "TCP".to_owned(),
-        17 => "UDP".to_owned(),
-        other => format!("protocol {other}"),
-    };
+    let protocol = protocol(header.protocol());
     let (source, destination): (Ipv4Addr, Ipv4Addr) = (header.source_addr(), header.destination_addr());
     lines.push(format!("{protocol}: {source} -> {destination}"));
     let tos = header.slice().get(1).copied().unwrap_or(0);
@@ -262,6 +282,51 @@ fn ipv4(header: &Ipv4HeaderSlice<'_>, lines: &mut Vec<String>) {
     if !header.options().is_empty() {
         lines.push(format!("  options {}", hex(header.options())));
     }
+}
+
+/// Whether it is a later fragment.
+fn ipv6(ip: &LaxIpv6Slice<'_>, lines: &mut Vec<String>) -> bool {
+    let header = ip.header();
+    let (source, destination): (Ipv6Addr, Ipv6Addr) = (header.source_addr(), header.destination_addr());
+    lines.push(format!("{}: {source} -> {destination}", protocol(ip.payload().ip_number)));
+    lines.push(format!(
+        "  tos 0x{:02x}, flow label 0x{:x}, hop limit {}, payload length {}",
+        header.traffic_class(),
+        header.flow_label().value(),
+        header.hop_limit(),
+        header.payload_length()
+    ));
+    let mut later = false;
+    let (mut rest, mut next) = (ip.extensions().slice(), header.next_header());
+    // Header by header, each of them checked: etherparse's own iterator reads on where the headers are cut off.
+    while !rest.is_empty() {
+        let name = match next {
+            IpNumber::IPV6_HEADER_HOP_BY_HOP => "hop-by-hop options",
+            IpNumber::IPV6_ROUTE_HEADER => "routing header",
+            IpNumber::IPV6_DESTINATION_OPTIONS => "destination options",
+            IpNumber::AUTHENTICATION_HEADER => {
+                let Ok(header) = IpAuthHeaderSlice::from_slice(rest) else { break };
+                lines.push(format!("  authentication header {}", hex(header.slice())));
+                (next, rest) = (header.next_header(), &rest[header.slice().len()..]);
+                continue;
+            }
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {
+                let Ok(header) = Ipv6FragmentHeaderSlice::from_slice(rest) else { break };
+                // The offset is in units of 8 bytes (RFC 8200, section 4.5).
+                let offset = u32::from(header.fragment_offset().value()) * 8;
+                later |= offset != 0;
+                let flags = if header.more_fragments() { ", flags MORE_FRAGMENTS" } else { "" };
+                lines.push(format!("  fragment id 0x{:08x} offset {offset}{flags}", header.identification()));
+                (next, rest) = (header.next_header(), &rest[header.slice().len()..]);
+                continue;
+            }
+            _ => break,
+        };
+        let Ok(header) = Ipv6RawExtHeaderSlice::from_slice(rest) else { break };
+        lines.push(format!("  {name} {}", hex(header.payload())));
+        (next, rest) = (header.next_header(), &rest[header.slice().len()..]);
+    }
+    later
 }
 
 fn tcp(segment: &TcpSlice<'_>, lines: &mut Vec<String>) {
@@ -333,6 +398,55 @@ fn icmp(message: &Icmpv4Slice<'_>, lines: &mut Vec<String>) {
         }
         _ => {}
     }
+    lines.push(line);
+}
+
+/// Names of types and codes as VPP prints them (RFC 4443, RFC 4861).
+fn icmp6(message: &Icmpv6Slice<'_>, lines: &mut Vec<String>) {
+    let (kind, code) = (message.type_u8(), message.code_u8());
+    let name = match kind {
+        1 => "destination_unreachable",
+        2 => "packet_too_big",
+        3 => "time_exceeded",
+        4 => "parameter_problem",
+        128 => "echo_request",
+        129 => "echo_reply",
+        133 => "router_solicitation",
+        134 => "router_advertisement",
+        135 => "neighbor_solicitation",
+        136 => "neighbor_advertisement",
+        137 => "redirect",
+        _ => "",
+    };
+    let detail = match (kind, code) {
+        (1, 0) => " no_route_to_destination",
+        (1, 1) => " destination_administratively_prohibited",
+        (1, 3) => " address_unreachable",
+        (1, 4) => " port_unreachable",
+        (3, 0) => " ttl_exceeded_in_transit",
+        (3, 1) => " fragment_reassembly_time_exceeded",
+        (4, 0) => " erroneous_header_field",
+        (4, 1) => " unrecognized_next_header",
+        (4, 2) => " unrecognized_option",
+        _ => "",
+    };
+    let mut line = if name.is_empty() { format!("ICMP type {kind}") } else { format!("ICMP {name}{detail}") };
+    if detail.is_empty() && code != 0 {
+        let _ = write!(line, " code {code}");
+    }
+    let _ = write!(line, " checksum 0x{:04x}", message.checksum());
+    let word = message.bytes5to8();
+    let [high, low, third, fourth] = word;
+    let _ = match kind {
+        // RFC 4443, sections 3.2, 3.4 and 4.
+        2 => write!(line, " mtu {}", u32::from_be_bytes(word)),
+        4 => write!(line, " pointer {}", u32::from_be_bytes(word)),
+        128 | 129 => {
+            let [id, sequence] = [[high, low], [third, fourth]].map(u16::from_be_bytes);
+            write!(line, " id {id} sequence {sequence}")
+        }
+        _ => Ok(()),
+    };
     lines.push(line);
 }
 

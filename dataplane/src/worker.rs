@@ -140,7 +140,7 @@ pub static TX: Description =
 pub struct Worker {
     graph: Graph,
     lines: Vec<Line>,
-    /// By port: the line that it sends by.
+    /// By port: the line that it sends by; a sub-interface's is that of the port below it.
     transmit: Vec<Option<usize>>,
     ports: Ports,
     reader: QuiescentReader,
@@ -194,8 +194,12 @@ impl Worker {
     ) -> Result<(Worker, WorkerHandle), weir_stats::Error> {
         let Parts { mut graph, lines, ports, reader, idle, clock, row, alarm } = parts;
         let count = ports.count();
-        let transmit =
-            (0..count).map(|port| lines.iter().position(|line| usize::from(line.port) == port)).collect();
+        let transmit = (0..count)
+            .map(|port| {
+                let carrier = ports.carrier(port as PortIndex);
+                lines.iter().position(|line| line.port == carrier)
+            })
+            .collect();
         let own_frames = graph.pool().available();
         let (sender, messages) = crossbeam_channel::bounded(64);
         // The reasons are compiled in beside the node that has them.

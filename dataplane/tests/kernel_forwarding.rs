@@ -7,30 +7,30 @@ mod kernel_namespace;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use kernel_namespace::{Namespace, PATIENCE};
+use kernel_namespace::{Namespace, PATIENCE, VERSIONS, of};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use weir::forwarding::{Forwarding, Observer};
 use weir::kernel::Kernel;
 use weir_graph::adjacency::{Adjacencies, AdjacencyIndex, AdjacencyKind};
-use weir_graph::fib::{Fib, FibLimits, RouteIndex};
+use weir_graph::fib::{Address, Fib, FibLimits, RouteIndex};
 use weir_graph::ports::Ports;
 use weir_graph::quiescence::Quiescence;
 
 #[derive(Default)]
-struct Own(BTreeSet<Ipv4Addr>);
+struct Own(BTreeSet<IpAddr>);
 
 impl Observer for Own {
-    fn route_named(&mut self, _: RouteIndex, _: &str) {}
-    fn route_gone(&mut self, _: RouteIndex) {}
+    fn route_named(&mut self, _: u8, _: RouteIndex, _: &str) {}
+    fn route_gone(&mut self, _: u8, _: RouteIndex) {}
     fn adjacency_named(&mut self, _: AdjacencyIndex, _: &str) {}
     fn adjacency_gone(&mut self, _: AdjacencyIndex) {}
-    fn own_address(&mut self, address: Ipv4Addr) {
+    fn own_address(&mut self, address: IpAddr) {
         self.0.insert(address);
     }
-    fn own_address_gone(&mut self, address: Ipv4Addr) {
+    fn own_address_gone(&mut self, address: IpAddr) {
         self.0.remove(&address);
     }
 }
@@ -40,6 +40,9 @@ struct Control {
     kernel: Kernel,
     forwarding: Forwarding,
     fib: Fib,
+    fib6: Fib<u128>,
+    /// What destinations in the tests are [`of`].
+    version: u8,
     adjacencies: Adjacencies,
     ports: Ports,
     own: Own,
@@ -49,13 +52,17 @@ impl Control {
     fn new(namespace: &Namespace) -> Self {
         let quiescence = Quiescence::new(0);
         let (fib, fib_writer) = Fib::new(FibLimits::default(), quiescence.clone()).unwrap();
+        let limits = FibLimits { extension_blocks: 1 << 18, ..FibLimits::default() };
+        let (fib6, fib6_writer) = Fib::new(limits, quiescence.clone()).unwrap();
         let (adjacencies, writer) = Adjacencies::new(4096, quiescence);
         let ports = Ports::new(2);
         let mut own = Own::default();
         let devices = ["v0".to_owned(), "v1".to_owned()];
-        let forwarding = Forwarding::new(fib_writer, writer, ports.clone(), &devices, &mut own).unwrap();
+        let forwarding =
+            Forwarding::new(fib_writer, fib6_writer, writer, ports.clone(), &devices, &mut own).unwrap();
         let kernel = namespace.inside(|| Kernel::open().unwrap());
-        let mut control = Self { kernel, forwarding, fib, adjacencies, ports, own };
+        let version = namespace.version;
+        let mut control = Self { kernel, forwarding, fib, fib6, version, adjacencies, ports, own };
         let Self { kernel, forwarding, own, .. } = &mut control;
         kernel.sync(PATIENCE, &mut |event| forwarding.apply(event, own)).unwrap();
         control
@@ -71,16 +78,17 @@ impl Control {
 
     /// Every adjacency that flows to `destination` can get.
     fn indices(&self, destination: &str) -> BTreeSet<AdjacencyIndex> {
-        let destination: Ipv4Addr = destination.parse().unwrap();
-        let leaf = self.fib.lookup(destination.to_bits());
-        (0..256).map(|hash| self.fib.resolve(leaf, hash)).collect()
+        match of(self.version, destination).parse().unwrap() {
+            IpAddr::V4(destination) => resolved(&self.fib, destination.to_bits()),
+            IpAddr::V6(destination) => resolved(&self.fib6, destination.to_bits()),
+        }
     }
 
     /// What happens to packets for `destination`, as text such as `rewrite 0 10.0.0.2` (port, next hop).
     fn fate(&self, destination: &str) -> String {
         let one = |index| {
             let adjacency = self.adjacencies.load(index);
-            let next_hop = Ipv4Addr::from_bits(adjacency.next_hop());
+            let next_hop = self.adjacencies.next_hop(index).map_or("0.0.0.0".into(), |hop| hop.to_string());
             match adjacency.kind() {
                 _ if index == AdjacencyIndex::NO_PORT => "no port".to_owned(),
                 AdjacencyKind::Glean => format!("glean {}", adjacency.port()),
@@ -98,8 +106,21 @@ impl Control {
             .join(", ")
     }
 
+    /// Has the kernel asked, as often as a worker that has packets does, until the neighbour is there.
+    #[track_caller]
+    fn until_resolved(&mut self, port: u16, address: &str, destination: &str) {
+        let wanted = of(self.version, &format!("rewrite {port} {address}"));
+        let deadline = Instant::now() + PATIENCE;
+        while self.fate(destination) != wanted {
+            assert!(Instant::now() < deadline, "{address} does not answer: {}", self.fate(destination));
+            self.resolve(port, address);
+            self.step();
+        }
+    }
+
     #[track_caller]
     fn until(&mut self, destination: &str, wanted: &str) {
+        let wanted = of(self.version, wanted);
         let deadline = Instant::now() + PATIENCE;
         while self.fate(destination) != wanted {
             let is = self.fate(destination);
@@ -110,7 +131,7 @@ impl Control {
 
     fn resolve(&mut self, port: u16, address: &str) {
         let Self { kernel, forwarding, .. } = self;
-        let address = address.parse().unwrap();
+        let address = of(self.version, address).parse().unwrap();
         forwarding.resolve(port, address, Instant::now(), &mut |index, address| kernel.probe(index, address));
     }
 
@@ -125,15 +146,22 @@ impl Control {
     }
 }
 
-/// A router with ports `v0` (10.0.0.1/24) and `v1` (10.0.1.1/24), and a host on each with address .2.
+fn resolved<A: Address>(fib: &Fib<A>, destination: A) -> BTreeSet<AdjacencyIndex> {
+    let leaf = fib.lookup(destination);
+    (0..256).map(|hash| fib.resolve(leaf, hash)).collect()
+}
+
+/// A router with ports `v0` (10.0.0.1/24) and `v1` (10.0.1.1/24), and a host on each with address .2, or what these are of IPv6.
 struct Network {
     router: Namespace,
     hosts: [Namespace; 2],
 }
 
-fn network(test: &str) -> Option<Network> {
-    let router = Namespace::new(test)?;
-    let hosts = [Namespace::new(test)?, Namespace::new(test)?];
+fn network(test: &str, version: u8) -> Option<Network> {
+    let router = Namespace::new(test, version)?;
+    let hosts = [Namespace::new(test, version)?, Namespace::new(test, version)?];
+    // As IPv4 keeps them.
+    router.exec("sysctl", &["-qw", "net.ipv6.conf.all.keep_addr_on_down=1"]);
     for (number, host) in hosts.iter().enumerate() {
         router.ip(&format!("link add v{number} type veth peer name eth0 netns {}", host.name));
         router.ip(&format!("addr add 10.0.{number}.1/24 dev v{number}"));
@@ -146,21 +174,29 @@ fn network(test: &str) -> Option<Network> {
 
 #[test]
 fn a_neighbour_is_resolved_on_demand_and_forgotten() {
-    let Some(Network { router, hosts }) = network("a_neighbour_is_resolved") else { return };
+    VERSIONS.into_iter().for_each(a_neighbour_is_resolved);
+}
+
+fn a_neighbour_is_resolved(version: u8) {
+    let Some(Network { router, hosts }) = network("a_neighbour_is_resolved", version) else { return };
     let mut control = Control::new(&router);
     control.until("10.0.0.2", "glean 0");
     router.ip("route add 10.9.0.0/16 via 10.0.1.2");
     control.until("10.9.1.1", "incomplete 1 10.0.1.2");
     assert_eq!(control.fate("10.0.0.1"), "local");
-    assert_eq!(control.fate("10.0.0.255"), "local");
-    assert!(control.own.0.contains(&Ipv4Addr::new(10, 0, 1, 255)));
-    assert_eq!(control.ports.address(1), Some(Ipv4Addr::new(10, 0, 1, 1)));
+    // The broadcast address, and the anycast address of a network's routers.
+    let (everybody, ether_type) =
+        if version == 4 { ("10.0.1.255", [0x08, 0x00]) } else { ("10.0.1.0", [0x86, 0xdd]) };
+    assert_eq!(control.fate(everybody), "local");
+    assert!(control.own.0.contains(&of(version, everybody).parse().unwrap()));
+    let ports = &control.ports;
+    let source =
+        if version == 4 { ports.address(1).map(Into::into) } else { ports.address6(1).map(Into::into) };
+    assert_eq!(source, of(version, "10.0.1.1").parse::<IpAddr>().ok());
 
-    control.resolve(0, "10.0.0.2");
-    control.until("10.0.0.2", "rewrite 0 10.0.0.2");
-    control.resolve(1, "10.0.1.2");
-    control.until("10.9.1.1", "rewrite 1 10.0.1.2");
-    assert_eq!(control.fate("10.0.1.2"), "rewrite 1 10.0.1.2");
+    control.until_resolved(0, "10.0.0.2", "10.0.0.2");
+    control.until_resolved(1, "10.0.1.2", "10.9.1.1");
+    assert_eq!(control.fate("10.0.1.2"), of(version, "rewrite 1 10.0.1.2"));
     // The header is what the two devices' addresses say.
     let mac = |text: String| {
         text.trim().split(':').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect::<Vec<u8>>()
@@ -171,7 +207,7 @@ fn a_neighbour_is_resolved_on_demand_and_forgotten() {
         let index = *control.indices("10.0.0.2").first().unwrap();
         control.adjacencies.load(index).header()
     };
-    assert_eq!(header(&control).to_vec(), [destination.clone(), source, vec![8, 0]].concat());
+    assert_eq!(header(&control).to_vec(), [destination.clone(), source, ether_type.to_vec()].concat());
 
     router.ip("link set v0 address 02:00:00:00:00:aa");
     let deadline = Instant::now() + PATIENCE;
@@ -190,7 +226,11 @@ fn a_neighbour_is_resolved_on_demand_and_forgotten() {
 
 #[test]
 fn next_hops_leave_with_their_link_and_come_back() {
-    let Some(Network { router, hosts }) = network("next_hops_leave") else { return };
+    VERSIONS.into_iter().for_each(next_hops_leave);
+}
+
+fn next_hops_leave(version: u8) {
+    let Some(Network { router, hosts }) = network("next_hops_leave", version) else { return };
     router.ip("route add 10.9.0.0/16 nexthop via 10.0.0.2 nexthop via 10.0.1.2 weight 2");
     router.ip("link add other type veth peer name other-peer");
     router.ip("addr add 10.0.7.1/24 dev other");
@@ -214,7 +254,8 @@ fn next_hops_leave_with_their_link_and_come_back() {
     control.until("10.9.1.1", both);
     // A device gets the name of a port: it is the port.
     router.ip("link del v1");
-    control.until("10.9.1.1", "unreachable");
+    // Of IPv6 each next hop is a route.
+    control.until("10.9.1.1", if version == 4 { "unreachable" } else { "incomplete 0 10.0.0.2" });
     router.ip("link set other down");
     router.ip("link set other name v1");
     router.ip("link set v1 up");
@@ -237,22 +278,24 @@ fn next_hops_leave_with_their_link_and_come_back() {
 
 #[test]
 fn a_neighbour_in_use_is_kept_fresh_and_one_that_is_not_goes_stale() {
-    let Some(Network { router, hosts: _hosts }) = network("a_neighbour_in_use") else { return };
+    VERSIONS.into_iter().for_each(a_neighbour_in_use);
+}
+
+fn a_neighbour_in_use(version: u8) {
+    let Some(Network { router, hosts: _hosts }) = network("a_neighbour_in_use", version) else { return };
     for setting in ["base_reachable_time_ms=2000", "delay_first_probe_time=1", "retrans_time_ms=100"] {
-        router.exec("sysctl", &["-qw", &format!("net.ipv4.neigh.v0.{setting}")]);
-        router.exec("sysctl", &["-qw", &format!("net.ipv4.neigh.v1.{setting}")]);
+        router.exec("sysctl", &["-qw", &format!("net.ipv{version}.neigh.v0.{setting}")]);
+        router.exec("sysctl", &["-qw", &format!("net.ipv{version}.neigh.v1.{setting}")]);
     }
     let mut control = Control::new(&router);
     control.until("10.0.0.2", "glean 0");
     control.until("10.0.1.2", "glean 1");
-    control.resolve(0, "10.0.0.2");
-    control.resolve(1, "10.0.1.2");
-    control.until("10.0.0.2", "rewrite 0 10.0.0.2");
-    control.until("10.0.1.2", "rewrite 1 10.0.1.2");
+    control.until_resolved(0, "10.0.0.2", "10.0.0.2");
+    control.until_resolved(1, "10.0.1.2", "10.0.1.2");
     let busy = *control.indices("10.0.0.2").first().unwrap();
 
     // Eight seconds of traffic to one of the two, which the kernel does not see.
-    let state = |address: &str| router.exec("ip", &["neigh", "show", address]);
+    let state = |address: &str| router.exec("ip", &["neigh", "show", &of(version, address)]);
     let probes = RefCell::new(Vec::new());
     let mut idle_stayed_stale = 0;
     for second in 1..=8u64 {
@@ -273,12 +316,12 @@ fn a_neighbour_in_use_is_kept_fresh_and_one_that_is_not_goes_stale() {
     }
     let probes = probes.into_inner();
     assert!(
-        !probes.is_empty() && probes.iter().all(|address| *address == Ipv4Addr::new(10, 0, 0, 2)),
+        !probes.is_empty() && probes.iter().all(|address| address.to_string() == of(version, "10.0.0.2")),
         "{probes:?}"
     );
     assert!(idle_stayed_stale >= 3, "nothing touched the idle one");
     // Used again, it was confirmed each time: it never failed, and the adjacency never went.
-    assert_eq!(control.fate("10.0.0.2"), "rewrite 0 10.0.0.2");
+    assert_eq!(control.fate("10.0.0.2"), of(version, "rewrite 0 10.0.0.2"));
     let busy_state = state("10.0.0.2");
     assert!(
         ["REACHABLE", "DELAY", "PROBE", "STALE"].iter().any(|state| busy_state.contains(state)),
@@ -286,38 +329,67 @@ fn a_neighbour_in_use_is_kept_fresh_and_one_that_is_not_goes_stale() {
     );
 }
 
-#[test]
-fn a_hundred_thousand_routes_reach_the_fib() {
-    let Some(Network { router, hosts: _hosts }) = network("a_hundred_thousand_routes_reach") else { return };
-    let mut batch = String::new();
-    for i in 0..100_000 {
-        writeln!(
-            batch,
-            "route add {}.{}.{}.0/24 via 10.0.{}.2",
-            20 + i / 65536,
-            i / 256 % 256,
-            i % 256,
-            i % 2
-        )
-        .unwrap();
+/// A table's prefixes, those of half of the providers by the one port: of IPv4 100,000 /24; of IPv6 200,000 of ten lengths a provider,
+/// about as in the internet's table.
+fn table(version: u8) -> Vec<(String, u32)> {
+    if version == 4 {
+        let prefix = |i: u32| format!("{}.{}.{}.0/24", 20 + i / 65536, i / 256 % 256, i % 256);
+        return (0..100_000).map(|i| (prefix(i), i % 2)).collect();
     }
+    const LENGTHS: [u8; 10] = [48, 48, 48, 48, 48, 32, 44, 40, 36, 29];
+    let providers =
+        (0..20_000u32).map(|provider| (provider, 0x2a00 << 112 | u128::from(provider) << (128 - 29)));
+    let prefixes = providers.flat_map(|(provider, first)| {
+        (0u128..).zip(LENGTHS).map(move |(number, length)| {
+            let within = if length == 29 { 0 } else { number << (128 - length) };
+            (format!("{}/{length}", Ipv6Addr::from_bits(first | within)), provider % 2)
+        })
+    });
+    prefixes.collect()
+}
+
+#[test]
+fn a_large_table_reaches_the_fib() {
+    VERSIONS.into_iter().for_each(a_large_table);
+}
+
+fn a_large_table(version: u8) {
+    let Some(Network { router, hosts: _hosts }) = network("a_large_table", version) else { return };
+    let table = table(version);
+    let count = table.len();
+    let mut batch = String::new();
+    for (prefix, port) in &table {
+        writeln!(batch, "route add {prefix} via {}", of(version, &format!("10.0.{port}.2"))).unwrap();
+    }
+    let inside = if version == 4 { ["20.0.0.1", "20.0.1.1"] } else { ["2a00::1", "2a00:8::1"] };
     let mut control = Control::new(&router);
     let empty = control.forwarding.routes();
-    router.ip_batch(&batch);
     let started = Instant::now();
-    control.until_routes(empty + 100_000);
-    eprintln!("100,000 routes that waited in the socket were in the FIB after {:?}", started.elapsed());
-    assert_eq!(control.fate("20.0.1.1"), "incomplete 1 10.0.1.2");
+    router.ip_batch(&batch);
+    let loaded = started.elapsed();
+    control.until_routes(empty + count);
+    eprintln!(
+        "{count} routes of IPv{version}: `ip -batch` took {loaded:?}, all in the FIB {:?} later",
+        started.elapsed() - loaded
+    );
+    assert_eq!(control.fate(inside[1]), of(version, "incomplete 1 10.0.1.2"));
     let started = Instant::now();
     let newcomer = Control::new(&router);
-    eprintln!("100,000 routes read at the start and in the FIB after {:?}", started.elapsed());
-    assert_eq!(newcomer.forwarding.routes(), empty + 100_000);
+    eprintln!(
+        "{count} routes of IPv{version} read at the start and in the FIB after {:?}",
+        started.elapsed()
+    );
+    assert_eq!(newcomer.forwarding.routes(), empty + count);
 
     router.ip("link set v0 down");
     let started = Instant::now();
-    control.until("20.0.0.1", "unreachable");
-    eprintln!("50,000 routes out of the FIB with their device after at most {:?}", started.elapsed());
-    // With the device go its connected network and broadcast address.
-    control.until_routes(empty + 50_000 - 2);
-    assert_eq!(control.fate("20.0.1.1"), "incomplete 1 10.0.1.2");
+    // The last of one port's, and with it all.
+    let (last, _) = table.iter().rfind(|(_, port)| *port == 0).unwrap();
+    control.until(inside[0], "unreachable");
+    control.until(last.split('/').next().unwrap(), "unreachable");
+    while control.forwarding.routes() > empty + count / 2 {
+        control.step();
+    }
+    eprintln!("half of them out of the FIB with their device after at most {:?}", started.elapsed());
+    assert_eq!(control.fate(inside[1]), of(version, "incomplete 1 10.0.1.2"));
 }

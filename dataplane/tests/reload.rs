@@ -34,7 +34,7 @@ use weir_graph::{
     clock::Clock,
     counters::Counters,
     fib::{Fib, FibLimits},
-    frames::{FrameId, FramePool, Frames},
+    frames::{FrameId, FramePool, Frames, HEADROOM},
     graph::{Graph, Shape},
     node::{Tables, Workbench},
     nodes::{BRIDGE, hand_off},
@@ -125,7 +125,7 @@ impl Port for Endless {
     fn receive(&mut self, packets: &mut Vec<Packet>, _: usize) {
         for _ in 0..BURST {
             let Some(id) = self.fill.pop() else { return };
-            let start = usize::from(self.frames.headroom());
+            let start = usize::from(HEADROOM);
             let Ok(mut packet) = self.frames.packet(id, start, 60, self.index) else {
                 panic!("a frame of 2 KiB")
             };
@@ -226,12 +226,14 @@ impl Control {
         let quiescence = Quiescence::new(1);
         let limits = FibLimits { routes: 1, extension_blocks: 1, groups: 1 };
         let (fib, _) = Fib::new(limits, quiescence.clone()).unwrap();
+        let (fib6, _) = Fib::new(limits, quiescence.clone()).unwrap();
         let (adjacencies, _) = Adjacencies::new(16, quiescence.clone());
         let (customers, roster) = Roster::new(room, &mut counters, quiescence.clone()).unwrap();
         let clock = Clock::calibrate();
         let sizes = Sizes::of(&plan, room, config.shaper.as_ref().unwrap().memory, 2048);
         let shaping = Shaping::new(&mut counters, sizes, 1, clock).unwrap();
-        let tables = Arc::new(Tables { fib, adjacencies, customers: Some(customers), ports: ports.clone() });
+        let tables =
+            Arc::new(Tables { fib, fib6, adjacencies, customers: Some(customers), ports: ports.clone() });
         let (frames, ids) = Frames::in_memory(FRAMES);
         let (requests, _) = crossbeam_channel::bounded(1);
         let mut bench = Workbench {
@@ -242,7 +244,7 @@ impl Control {
             clock,
             seed: 1,
             rtt: Some(rtt::Settings::new(clock, 1 << 16)),
-            shaper: Some(sizes.setup(1, clock, FRAMES as usize, 2048)),
+            shaper: Some(sizes.setup(1, clock, FRAMES as usize, 2048, 1500)),
         };
         let graph = Graph::new(&shape, &mut bench, FramePool::new(frames.clone(), ids)).unwrap();
         let lines = (0..2)

@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
         let Some(record) = capture.record() else { panic!("a packet that is not in the capture") };
         captured += record.bytes.len();
         assert!(packed || captured <= bytes.len());
-        if let link::Contents::Ip(at) = link::contents(record.link, record.bytes)
+        if let link::Contents::Ip(at) = link::contents(record.link, record.bytes, record.length)
             && let Some(ip) = record.bytes.get(at..)
             && let Some(datagram) = ip::Datagram::new(ip, record.length.saturating_sub(at as u32))
             && let Some(transport) = datagram.transport

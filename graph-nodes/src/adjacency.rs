@@ -6,32 +6,41 @@
 //!           byte 0                                                     byte 7
 //! word 0    | Ethernet header bytes 0..8: destination MAC, source MAC 0..2   |
 //! word 1    | header bytes 8..14: source MAC 2..6, EtherType  | kind | freed |
-//! word 2    | port u16 | MTU u16 | next hop's IPv4 address u32               |   (a number: port in bits 0..16, …)
-//! word 3    | spare: an adjacency never straddles a cache line               |
+//! word 2    | port u16 | MTU u16 | spare                                     |   (a number: port in bits 0..16, …)
+//! word 3    | tags: outer type, outer control, inner type, inner control     |   (0 where there is none)
 //! ```
+//! The next hop's own address, which only `glean` asks for, stands in a table beside these cells; an address of IPv4 as
+//! [`mapped`] says.
 //!
 //! # What a reader may see while the writer works
-//! A reader loads word 1 (acquire), then words 0 and 2. The writer stores words 0 and 2 first, then word 1 (release). So a reader that sees
-//! a kind sees words 0 and 2 as they were when that kind was set, or newer.
+//! A reader loads word 1 (acquire), then the others. The writer stores the others first, then word 1 (release). So a reader that sees
+//! a kind sees the other words as they were when that kind was set, or newer.
 //!
 //! | change | stores | a concurrent reader sees | which is right because |
 //! |---|---|---|---|
-//! | incomplete → rewrite (neighbour resolved) | 0, 2, then 1 | incomplete, or the whole rewrite | the kind is published last |
-//! | the neighbour's MAC changes | 0 | the old or the new MAC, whole | one store; words 1 and 2 stay |
+//! | incomplete → rewrite (neighbour resolved) | 0, 2, 3, then 1 | incomplete, or the whole rewrite | the kind is published last |
+//! | the neighbour's MAC changes | 0 | the old or the new MAC, whole | one store; the others stay |
 //! | MTU changes | 2 | the old or the new MTU | one store; the MTU and the MAC do not depend on each other |
-//! | rewrite → incomplete (neighbour lost) | 1 | the old rewrite, or incomplete | words 0 and 2 stay |
-//! | source MAC, port or next hop changes | 1 = incomplete; after quiescence 0, 2, then 1 | the old rewrite, incomplete, the new rewrite | a reader that began with the old rewrite has finished before a word of the new one is stored |
+//! | rewrite → incomplete (neighbour lost) | 1 | the old rewrite, or incomplete | the others stay |
+//! | source MAC, tags, port or next hop changes | 1 = incomplete; after quiescence all, 1 last | the old rewrite, incomplete, the new rewrite | a reader that began with the old rewrite has finished before a word of the new one is stored |
 //!
 //! The last row is why [`AdjacencyWriter::reclaim`] must be called now and then: it finishes such changes, and gives freed adjacencies back.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
+use crate::flow_hash::mapped;
+use crate::frames::Frames;
+use crate::packet::Packet;
 use crate::quiescence::{Quiescence, Ticket};
+use crate::wire::{
+    ethernet,
+    vlan::{self, Tags},
+};
 
 /// Number of an adjacency: 24 bits, so that it fits a FIB leaf. The default is [`Self::UNREACHABLE`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +128,7 @@ pub struct Adjacency {
     head: u64,
     tail: u64,
     path: u64,
+    tags: u64,
 }
 
 impl Adjacency {
@@ -128,12 +138,35 @@ impl Adjacency {
         AdjacencyKind::from_low_bits(self.tail.to_ne_bytes()[6])
     }
 
-    /// The Ethernet header to write: destination, source, EtherType. Zero unless the kind is [`AdjacencyKind::Rewrite`].
-    #[inline]
+    /// The Ethernet header to write, without its tags: destination, source, EtherType. Zero unless the kind is [`AdjacencyKind::Rewrite`].
+    #[inline(always)]
     pub const fn header(self) -> [u8; 14] {
         let [h0, h1, h2, h3, h4, h5, h6, h7] = self.head.to_ne_bytes();
         let [t0, t1, t2, t3, t4, t5, _, _] = self.tail.to_ne_bytes();
         [h0, h1, h2, h3, h4, h5, h6, h7, t0, t1, t2, t3, t4, t5]
+    }
+
+    /// The whole Ethernet header to write, tags included.
+    #[inline(always)]
+    pub(crate) fn link_header(self) -> LinkHeader {
+        let header = self.header();
+        let tags = self.tags();
+        let mut link = LinkHeader { bytes: [0; vlan::LONGEST], length: ethernet::LENGTH + tags.length() };
+        if let Some(start) = link.bytes.first_chunk_mut() {
+            *start = header;
+        }
+        if tags != Tags::NONE {
+            let [addresses @ .., a, b] = header;
+            let [t0, t1, t2, t3, t4, t5, t6, t7] = tags.bytes();
+            let behind = match link.length {
+                vlan::LONG => [t0, t1, t2, t3, a, b, 0, 0, 0, 0],
+                _ => [t0, t1, t2, t3, t4, t5, t6, t7, a, b],
+            };
+            for (to, from) in link.bytes.iter_mut().zip(addresses.into_iter().chain(behind)) {
+                *to = from;
+            }
+        }
+        link
     }
 
     /// The port to send to, or to resolve on.
@@ -148,10 +181,16 @@ impl Adjacency {
         (self.path >> 16) as u16
     }
 
-    /// The next hop's address, in host byte order; 0 where there is none (glean: the packet's own destination is the next hop).
+    /// Whether the header is to be written, and the packet sent.
     #[inline]
-    pub const fn next_hop(self) -> u32 {
-        (self.path >> 32) as u32
+    pub(crate) fn is_rewrite(self) -> bool {
+        self.kind() == AdjacencyKind::Rewrite
+    }
+
+    /// The tags that stand in front of the header's EtherType.
+    #[inline(always)]
+    pub const fn tags(self) -> Tags {
+        Tags::from_word(self.tags)
     }
 }
 
@@ -162,8 +201,63 @@ impl fmt::Debug for Adjacency {
             .field("header", &format_args!("{:02x?}", self.header()))
             .field("port", &self.port())
             .field("mtu", &self.mtu())
-            .field("next_hop", &Ipv4Addr::from_bits(self.next_hop()))
+            .field("tags", &self.tags())
             .finish()
+    }
+}
+
+/// An Ethernet header with the tags that it has.
+#[derive(Clone, Copy)]
+pub(crate) struct LinkHeader {
+    bytes: [u8; vlan::LONGEST],
+    length: usize,
+}
+
+impl LinkHeader {
+    /// Its bytes in a frame.
+    #[inline(always)]
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The header, if it is so long.
+    #[inline(always)]
+    pub(crate) fn bytes<const LENGTH: usize>(&self) -> Option<[u8; LENGTH]> {
+        self.bytes.first_chunk().copied().filter(|_| self.length == LENGTH)
+    }
+
+    /// Writes the header in front of the packet's IP header, where another one has been; `link` is that one. `false`: it is of another length.
+    #[inline(always)]
+    pub(crate) fn replace(&self, link: &mut [u8]) -> bool {
+        // Of fixed lengths, so that each is a store or two.
+        match self.length {
+            _ if link.len() != self.length => return false,
+            ethernet::LENGTH => put::<{ ethernet::LENGTH }>(link, &self.bytes),
+            vlan::LONG => put::<{ vlan::LONG }>(link, &self.bytes),
+            _ => put::<{ vlan::LONGEST }>(link, &self.bytes),
+        }
+        true
+    }
+
+    /// As [`replace`](Self::replace) of a header of another length: moves the packet's start to where the new one begins. `false`, and nothing is changed, where the frame has no
+    /// room for it.
+    #[inline(never)]
+    #[must_use]
+    pub(crate) fn write(&self, frames: &Frames, packet: &mut Packet) -> bool {
+        // Both are at most 255.
+        if !packet.move_start(i16::from(packet.l3) - self.length as i16) {
+            return false;
+        }
+        packet.l3 = self.length as u8;
+        let frame = frames.bytes_mut(packet);
+        frame.get_mut(..self.length).is_some_and(|link| self.replace(link))
+    }
+}
+
+#[inline(always)]
+fn put<const LENGTH: usize>(link: &mut [u8], bytes: &[u8; vlan::LONGEST]) {
+    if let Some((to, from)) = link.first_chunk_mut::<LENGTH>().zip(bytes.first_chunk()) {
+        *to = *from;
     }
 }
 
@@ -174,49 +268,70 @@ struct Cell {
     head: AtomicU64,
     tail: AtomicU64,
     path: AtomicU64,
+    tags: AtomicU64,
+}
+
+/// A next hop's address, its upper and its lower half; 0: there is none.
+#[derive(Default)]
+struct Hop([AtomicU64; 2]);
+
+#[derive(Clone)]
+struct Table {
+    cells: Arc<[Cell]>,
+    /// As many.
+    hops: Arc<[Hop]>,
 }
 
 /// The readers' side. Clones read the same table.
 #[derive(Clone)]
-pub struct Adjacencies(Arc<[Cell]>);
+pub struct Adjacencies(Table);
 
 impl Adjacencies {
-    /// A table for `capacity` adjacencies (at least the five well-known ones, at most 2^24; 32 bytes each), and its one writer.
+    /// A table for `capacity` adjacencies (at least the five well-known ones, at most 2^24; 48 bytes each), and its one writer.
     pub fn new(capacity: usize, quiescence: Quiescence) -> (Self, AdjacencyWriter) {
         let capacity = capacity.clamp(WELL_KNOWN.len(), AdjacencyIndex::MAX.0 as usize + 1);
         let cells: Arc<[Cell]> = (0..capacity).map(|_| Cell::default()).collect();
+        let hops = (0..capacity).map(|_| Hop::default()).collect();
         for (cell, kind) in cells.iter().zip(WELL_KNOWN) {
             cell.tail.store(tail_of([0; 6], kind), Release);
         }
+        let table = Table { cells, hops };
         let writer = AdjacencyWriter {
-            cells: Arc::clone(&cells),
+            table: table.clone(),
             quiescence,
             fresh: WELL_KNOWN.len() as u32,
             free: Vec::new(),
             freed: VecDeque::new(),
             resting: HashMap::new(),
         };
-        (Self(cells), writer)
+        (Self(table), writer)
     }
 
     /// How many adjacencies the table can hold.
     pub fn capacity(&self) -> usize {
-        self.0.len()
+        self.0.cells.len()
     }
 
     /// Adjacency `index` as it is now. An index beyond the table reads as [`AdjacencyKind::Free`].
     #[inline]
     pub fn load(&self, index: AdjacencyIndex) -> Adjacency {
-        match self.0.get(index.0 as usize) {
+        match self.0.cells.get(index.0 as usize) {
             Some(cell) => cell.load(),
-            None => Adjacency { head: 0, tail: 0, path: 0 },
+            None => Adjacency { head: 0, tail: 0, path: 0, tags: 0 },
         }
+    }
+
+    /// The address of the next hop that adjacency `index` is for; `None` where there is none (glean: the packet's own destination is the next hop). It is the
+    /// adjacency's for as long as this is allocated.
+    pub fn next_hop(&self, index: AdjacencyIndex) -> Option<IpAddr> {
+        let bits = self.0.hop(index.0);
+        (bits != 0).then(|| unmapped(bits))
     }
 }
 
 impl fmt::Debug for Adjacencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adjacencies").field("capacity", &self.0.len()).finish()
+        f.debug_struct("Adjacencies").field("capacity", &self.capacity()).finish()
     }
 }
 
@@ -229,15 +344,22 @@ const WELL_KNOWN: [AdjacencyKind; 5] = [
     AdjacencyKind::Unreachable,
 ];
 
-/// Where an adjacency leads: port, MTU in bytes, next hop in host byte order (0 for a glean).
+/// The address of an IPv6 address's bits, IPv4 where it is mapped.
+fn unmapped(bits: u128) -> IpAddr {
+    std::net::Ipv6Addr::from_bits(bits).to_canonical()
+}
+
+/// Where an adjacency leads: port, MTU in bytes, next hop (none for a glean).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
     /// The port to send to.
     pub port: u16,
     /// The greatest IP packet, in bytes, that the port carries.
     pub mtu: u16,
-    /// The next hop's address, in host byte order; 0 for a glean.
-    pub next_hop: u32,
+    /// The next hop's address; none for a glean.
+    pub next_hop: Option<IpAddr>,
+    /// The tags that the port's frames have, none on a port that is a device of its own.
+    pub tags: Tags,
 }
 
 /// The writer's own mark in the spare byte of word 1: given back, and only kept for readers that are at it.
@@ -264,7 +386,7 @@ pub enum AdjacencyError {
 
 /// The control thread's side: the only writer of its table.
 pub struct AdjacencyWriter {
-    cells: Arc<[Cell]>,
+    table: Table,
     quiescence: Quiescence,
     /// Every index from here on has never been allocated.
     fresh: u32,
@@ -291,6 +413,8 @@ struct Words {
     head: u64,
     tail: u64,
     path: u64,
+    tags: u64,
+    hop: u128,
 }
 
 impl AdjacencyWriter {
@@ -299,24 +423,23 @@ impl AdjacencyWriter {
         self.allocate_as(AdjacencyKind::Incomplete, path)
     }
 
-    /// A new adjacency for a connected network: [`AdjacencyKind::Glean`]. `path.next_hop` is kept as given; 0 is usual.
+    /// A new adjacency for a connected network: [`AdjacencyKind::Glean`]. `path.next_hop` is kept as given; none is usual.
     pub fn allocate_glean(&mut self, path: Path) -> Result<AdjacencyIndex, AdjacencyError> {
         self.allocate_as(AdjacencyKind::Glean, path)
     }
 
     fn allocate_as(&mut self, kind: AdjacencyKind, path: Path) -> Result<AdjacencyIndex, AdjacencyError> {
         self.reclaim();
-        let full = AdjacencyError::Full { capacity: self.cells.len() };
+        let full = AdjacencyError::Full { capacity: self.table.cells.len() };
         let index = match self.free.pop() {
             Some(index) => index,
-            None if (self.fresh as usize) < self.cells.len() => {
+            None if (self.fresh as usize) < self.table.cells.len() => {
                 self.fresh += 1;
                 self.fresh - 1
             }
             None => return Err(full),
         };
-        let cell = self.cells.get(index as usize).ok_or(full)?;
-        cell.store(Words { head: 0, tail: tail_of([0; 6], kind), path: path.word() });
+        self.table.store(index, Words { head: 0, tail: tail_of([0; 6], kind), ..path.words() });
         Ok(AdjacencyIndex(index))
     }
 
@@ -333,12 +456,12 @@ impl AdjacencyWriter {
         let new = Words {
             head: u64::from_ne_bytes([h0, h1, h2, h3, h4, h5, h6, h7]),
             tail: tail_of(tail, AdjacencyKind::Rewrite),
-            path: path.word(),
+            ..path.words()
         };
         let old = self.words(index)?;
         if old.kind() == AdjacencyKind::Rewrite {
             if old.mixes_with(new) {
-                self.cell(index)?.store(new);
+                self.table.store(index.0, new);
                 return Ok(true);
             }
             self.set_incomplete(index)?;
@@ -351,7 +474,7 @@ impl AdjacencyWriter {
             }
         }
         self.resting.remove(&index.0);
-        self.cell(index)?.store(new);
+        self.table.store(index.0, new);
         Ok(true)
     }
 
@@ -402,18 +525,16 @@ impl AdjacencyWriter {
                 break;
             }
             self.freed.pop_front();
-            if let Some(cell) = self.cells.get(index as usize) {
-                cell.store(Words { head: 0, tail: 0, path: 0 });
-            }
+            self.table.store(index, Words { head: 0, tail: 0, path: 0, tags: 0, hop: 0 });
             self.free.push(index);
         }
-        let (cells, quiescence) = (&self.cells, &self.quiescence);
+        let (table, quiescence) = (&self.table, &self.quiescence);
         self.resting.retain(|&index, resting| {
             if !quiescence.passed(resting.since) {
                 return true;
             }
-            if let (Some(words), Some(cell)) = (resting.then, cells.get(index as usize)) {
-                cell.store(words);
+            if let Some(words) = resting.then {
+                table.store(index, words);
             }
             false
         });
@@ -421,7 +542,7 @@ impl AdjacencyWriter {
     }
 
     fn cell(&self, index: AdjacencyIndex) -> Result<&Cell, AdjacencyError> {
-        let cell = self.cells.get(index.0 as usize).filter(|_| !index.is_special());
+        let cell = self.table.cells.get(index.0 as usize).filter(|_| !index.is_special());
         cell.ok_or(AdjacencyError::NotAllocated { index: index.0 })
     }
 
@@ -431,7 +552,10 @@ impl AdjacencyWriter {
         match now.kind() {
             AdjacencyKind::Free => Err(AdjacencyError::NotAllocated { index: index.0 }),
             _ if now.tail & FREED != 0 => Err(AdjacencyError::NotAllocated { index: index.0 }),
-            _ => Ok(Words { head: now.head, tail: now.tail, path: now.path }),
+            _ => {
+                let Adjacency { head, tail, path, tags } = now;
+                Ok(Words { head, tail, path, tags, hop: self.table.hop(index.0) })
+            }
         }
     }
 }
@@ -439,27 +563,37 @@ impl AdjacencyWriter {
 impl fmt::Debug for AdjacencyWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdjacencyWriter")
-            .field("capacity", &self.cells.len())
+            .field("capacity", &self.table.cells.len())
             .field("in_use", &(self.fresh as usize - self.free.len() - self.freed.len()))
             .finish_non_exhaustive()
     }
 }
 
 impl Path {
-    const fn word(self) -> u64 {
-        self.port as u64 | (self.mtu as u64) << 16 | (self.next_hop as u64) << 32
+    /// The words that say where to; nothing of a header.
+    fn words(self) -> Words {
+        let hop = match self.next_hop {
+            Some(IpAddr::V4(address)) => mapped(address.to_bits()),
+            Some(IpAddr::V6(address)) => address.to_bits(),
+            None => 0,
+        };
+        let path = u64::from(self.port) | u64::from(self.mtu) << 16;
+        Words { head: 0, tail: 0, path, tags: self.tags.word(), hop }
     }
 }
 
 impl Words {
     fn kind(self) -> AdjacencyKind {
-        Adjacency { head: self.head, tail: self.tail, path: self.path }.kind()
+        Adjacency { head: self.head, tail: self.tail, path: self.path, tags: self.tags }.kind()
     }
 
     /// Whether a reader that finds some words of the rewrite `self` and some of the rewrite `new` does right all the same: only the
     /// destination MAC (one word) and the MTU may differ, or only one word at all.
     fn mixes_with(self, new: Self) -> bool {
         const MTU: u64 = 0xffff << 16;
+        if (self.tags, self.hop) != (new.tags, new.hop) {
+            return false;
+        }
         let same = [self.head == new.head, self.tail == new.tail, self.path == new.path];
         let only_one = same.iter().filter(|same| !**same).count() <= 1;
         only_one || self.tail == new.tail && self.path & !MTU == new.path & !MTU
@@ -470,13 +604,30 @@ impl Cell {
     #[inline]
     fn load(&self) -> Adjacency {
         let tail = self.tail.load(Acquire);
-        Adjacency { head: self.head.load(Relaxed), tail, path: self.path.load(Relaxed) }
+        let [head, path, tags] = [&self.head, &self.path, &self.tags].map(|word| word.load(Relaxed));
+        Adjacency { head, tail, path, tags }
+    }
+}
+
+impl Table {
+    /// What is beyond the table is not stored.
+    fn store(&self, index: u32, words: Words) {
+        if let Some((cell, Hop([high, low]))) =
+            self.cells.get(index as usize).zip(self.hops.get(index as usize))
+        {
+            high.store((words.hop >> 64) as u64, Relaxed);
+            low.store(words.hop as u64, Relaxed);
+            cell.head.store(words.head, Relaxed);
+            cell.path.store(words.path, Relaxed);
+            cell.tags.store(words.tags, Relaxed);
+            cell.tail.store(words.tail, Release);
+        }
     }
 
-    fn store(&self, words: Words) {
-        self.head.store(words.head, Relaxed);
-        self.path.store(words.path, Relaxed);
-        self.tail.store(words.tail, Release);
+    fn hop(&self, index: u32) -> u128 {
+        self.hops.get(index as usize).map_or(0, |Hop([high, low])| {
+            u128::from(high.load(Relaxed)) << 64 | u128::from(low.load(Relaxed))
+        })
     }
 }
 
@@ -490,7 +641,12 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
 
-    const PATH: Path = Path { port: 3, mtu: 1500, next_hop: 0x0a00_0001 };
+    const PATH: Path = Path {
+        port: 3,
+        mtu: 1500,
+        next_hop: Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1))),
+        tags: Tags::NONE,
+    };
 
     /// A header whose every byte is `byte`.
     fn header(byte: u8) -> [u8; 14] {
@@ -529,12 +685,12 @@ mod tests {
         let _reader = quiescence.reader(0).unwrap();
         let index = writer.allocate(PATH).unwrap();
         let found = adjacencies.load(index);
-        assert_eq!((found.kind(), found.next_hop()), (AdjacencyKind::Incomplete, PATH.next_hop));
+        assert_eq!((found.kind(), adjacencies.next_hop(index)), (AdjacencyKind::Incomplete, PATH.next_hop));
 
         assert_eq!(writer.set_rewrite(index, header(7), PATH), Ok(true));
         let found = adjacencies.load(index);
         assert_eq!((found.kind(), found.header()), (AdjacencyKind::Rewrite, header(7)));
-        assert_eq!((found.port(), found.mtu(), found.next_hop()), (3, 1500, PATH.next_hop));
+        assert_eq!((found.port(), found.mtu(), adjacencies.next_hop(index)), (3, 1500, PATH.next_hop));
 
         let mut moved = header(7);
         moved[..6].fill(9);
@@ -616,7 +772,10 @@ mod tests {
                         let [destination @ .., _, _, _, _, _, _, _, number] = found.header();
                         assert!(destination.iter().all(|&byte| byte == destination[0]));
                         assert!(found.header()[6..].iter().all(|&byte| byte == number));
-                        assert_eq!((found.port(), found.next_hop()), (u16::from(number), u32::from(number)));
+                        assert_eq!(
+                            (found.port(), found.tags().word()),
+                            (u16::from(number), u64::from(number))
+                        );
                     }
                     reader.quiescent();
                 }
@@ -625,8 +784,12 @@ mod tests {
                 let mut header = header((step / 4) as u8);
                 header[..6].fill(step as u8);
                 let number = header[13];
-                let path =
-                    Path { port: u16::from(number), mtu: u16::from(number), next_hop: u32::from(number) };
+                let path = Path {
+                    port: u16::from(number),
+                    mtu: u16::from(number),
+                    next_hop: None,
+                    tags: Tags::from_word(u64::from(number)),
+                };
                 if step % 7 == 0 {
                     writer.set_incomplete(index).unwrap();
                 }

@@ -44,6 +44,17 @@ pub fn checksum(bytes: &[u8]) -> [u8; 2] {
     (!sum(bytes)).to_ne_bytes()
 }
 
+/// The bytes of the checksum field of a protocol over IPv6 (RFC 8200 §8.1): over the pseudo-header and `bytes`, whose field is zero. `addresses`: source and
+/// destination as they stand in the header; `bytes` are fewer than 2³².
+pub fn checksum6(addresses: &[u8; 32], protocol: u8, bytes: &[u8]) -> [u8; 2] {
+    let mut pseudo = [0; 40];
+    pseudo[..32].copy_from_slice(addresses);
+    pseudo[32..36].copy_from_slice(&(bytes.len() as u32).to_be_bytes());
+    pseudo[39] = protocol;
+    let sum = u64::from(sum(&pseudo)) + u64::from(sum(bytes));
+    (!fold(sum)).to_ne_bytes()
+}
+
 /// The checksum field after a 16-bit word of the data changed from `old` to `new` (RFC 1624 equation 3: HC' = ~(~HC + ~m + m')).
 /// All three are numbers in network order as read by `from_be_bytes`.
 #[inline(always)]

@@ -28,7 +28,7 @@ use std::{
 };
 
 use crate::{
-    frames::{FrameId, FramePool},
+    frames::{FrameId, FramePool, Frames},
     packet::Packet,
     ring::{Consumer, Producer, ring},
 };
@@ -143,7 +143,7 @@ impl Exchange {
 
     /// Gives a packet to another worker, which sees it after [`Exchange::publish`]. The packet back if that can't be.
     #[inline(always)]
-    pub fn give(&mut self, worker: u32, packet: Packet) -> Result<(), (Packet, Refused)> {
+    pub fn give(&mut self, worker: u32, packet: Packet, frames: &Frames) -> Result<(), (Packet, Refused)> {
         if self.closed {
             return Err((packet, Refused::Closed));
         }
@@ -151,8 +151,9 @@ impl Exchange {
         let Some(peer) = self.peers.get_mut(worker as usize - usize::from(worker > self.worker)) else {
             return Err((packet, Refused::Full)); // there is no such worker
         };
+        let count = frames.count_of(&packet);
         peer.given.push(packet).map_err(|packet| (packet, Refused::Full))?;
-        peer.owed -= 1;
+        peer.owed -= count as isize;
         Ok(())
     }
 
@@ -189,8 +190,9 @@ impl Exchange {
     pub fn take(&mut self, packets: &mut Vec<Packet>, pool: &mut FramePool) -> usize {
         let (mut count, mut published) = (0, false);
         for peer in &mut self.peers {
-            let taken = peer.taken.take(packets);
-            count += taken;
+            let before = packets.len();
+            count += peer.taken.take(packets);
+            let taken: usize = packets[before..].iter().map(|packet| pool.frames().count_of(packet)).sum();
             peer.owed += (taken + pool.take_in(&mut peer.got_back)) as isize;
             // Not once it has said that it gives no more: the other one may have gone when it sees that.
             let may_return = !self.closed;
@@ -301,10 +303,11 @@ mod tests {
     }
 
     fn give((end, pool): &mut (Exchange, FramePool), to: u32, count: usize) -> usize {
+        let frames = pool.frames().clone();
         (0..count)
             .filter(|_| {
                 let Some(packet) = pool.allocate(60, 0) else { return false };
-                let refused = end.give(to, packet).map_err(|(packet, _)| pool.recycle(packet));
+                let refused = end.give(to, packet, &frames).map_err(|(packet, _)| pool.recycle(packet));
                 refused.is_ok()
             })
             .count()
@@ -344,10 +347,11 @@ mod tests {
         let (mut workers, _) = workers(2, 4096);
         assert_eq!(give(&mut workers[0], 1, 3000), PACKETS);
         let packet = workers[0].1.allocate(60, 0).unwrap();
-        let (packet, refused) = workers[0].0.give(1, packet).unwrap_err();
+        let frames = workers[0].1.frames().clone();
+        let (packet, refused) = workers[0].0.give(1, packet, &frames).unwrap_err();
         assert_eq!(refused, Refused::Full);
         workers[0].0.close();
-        let (packet, refused) = workers[0].0.give(1, packet).unwrap_err();
+        let (packet, refused) = workers[0].0.give(1, packet, &frames).unwrap_err();
         assert_eq!(refused, Refused::Closed);
         workers[0].1.recycle(packet);
         assert!(!workers[1].0.is_closed(), "there is something left");
@@ -480,7 +484,7 @@ mod loom_tests {
 
     fn give((end, pool, _): &mut Worker, to: u32) {
         let packet = pool.allocate(60, 0).unwrap();
-        end.give(to, packet).map_err(|(_, refused)| refused).unwrap();
+        end.give(to, packet, pool.frames()).map_err(|(_, refused)| refused).unwrap();
         end.publish();
     }
 
@@ -556,7 +560,7 @@ mod loom_tests {
                 packets.into_iter().for_each(|packet| taker.1.recycle(packet));
             });
             let packet = giver.1.allocate(60, 0).unwrap();
-            giver.0.give(1, packet).map_err(|(_, refused)| refused).unwrap();
+            giver.0.give(1, packet, giver.1.frames()).map_err(|(_, refused)| refused).unwrap();
             giver.0.close();
             other.join().unwrap();
         });

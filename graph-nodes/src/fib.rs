@@ -393,6 +393,20 @@ impl<A: Address> Tables<A> {
         self.blocks.get(place).map_or(EMPTY, |word| word.load(Acquire))
     }
 
+    /// Begins to fetch what [`Self::behind`] will read.
+    #[inline(always)]
+    fn prefetch_behind(&self, pointer: Pointer, destination: A) {
+        if let Some(gate) = self.gates.get(pointer.gate()) {
+            prefetch(gate.outside());
+        }
+        let place = (pointer.block() as usize) << 8 | destination.byte(u32::from(pointer.depth()));
+        if !pointer.is_lone()
+            && let Some(word) = self.blocks.get(place)
+        {
+            prefetch(word);
+        }
+    }
+
     /// [`Self::word`] of every destination: all of a level's reads before those of the next.
     #[inline(always)]
     fn level_by_level(&self, destinations: &[A], leaves: &mut [Leaf]) {
@@ -400,6 +414,12 @@ impl<A: Address> Tables<A> {
             leaf.0 = self.first_word(*destination);
         }
         for _ in 0..A::LEVELS {
+            // All of a level is on its way before any of it is waited for: the processor looks ahead over a few addresses only.
+            for (destination, leaf) in destinations.iter().zip(leaves.iter()) {
+                if let Some(pointer) = Pointer::of(leaf.0) {
+                    self.prefetch_behind(pointer, *destination);
+                }
+            }
             let mut words = 0;
             for (destination, leaf) in destinations.iter().zip(leaves.iter_mut()) {
                 if let Some(pointer) = Pointer::of(leaf.0) {

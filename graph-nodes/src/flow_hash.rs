@@ -65,6 +65,20 @@ impl FlowHash {
         ends(network).map_or(0, |(source, destination, protocol)| self.hash(source, destination, protocol))
     }
 
+    /// As [`Self::network`], but all pieces of a fragmented packet, the first one too, have one hash: none may overtake another.
+    #[inline]
+    pub fn pieces_together(&self, network: Network<'_>) -> u64 {
+        queue_ends(network)
+            .map_or(0, |(source, destination, protocol)| self.hash(source, destination, protocol))
+    }
+
+    /// The hash of an IPv6 flow that its sender has given a label; each direction has its own.
+    #[inline]
+    pub fn labelled(&self, source: u128, destination: u128, label: u32) -> u64 {
+        let [source, destination] = [source, destination].map(|address| self.host(address));
+        fold(fold(source, destination ^ self.last) ^ u64::from(label), ODD ^ self.last)
+    }
+
     /// The hash of a host.
     #[inline(always)]
     pub fn host(&self, address: u128) -> u64 {
@@ -87,14 +101,16 @@ impl FlowHash {
 #[inline(always)]
 pub fn ends(network: Network<'_>) -> Option<(Endpoint, Endpoint, u8)> {
     let (source, destination, protocol, body) = match network {
-        Network::Ip4(datagram) => {
-            let ip = Ip4::new(datagram)?;
+        Network::Ip4(bytes) => {
+            let ip = Ip4::new(bytes)?;
+            let datagram = ip4::datagram(bytes);
             let body =
                 if ip.fragment() & ip4::OFFSET == 0 { datagram.get(ip.header_length()..) } else { None };
             (mapped(ip.source()), mapped(ip.destination()), ip.protocol(), body)
         }
-        Network::Ip6(packet) => {
-            let ip = Ip6::new(packet)?;
+        Network::Ip6(bytes) => {
+            let ip = Ip6::new(bytes)?;
+            let packet = ip6::packet(bytes);
             let carried = ip6::carried(packet);
             let body = carried.and_then(|carried| packet.get(carried.start..));
             (ip.source(), ip.destination(), carried.map_or(0, |carried| carried.protocol), body)
@@ -109,6 +125,21 @@ pub fn ends(network: Network<'_>) -> Option<(Endpoint, Endpoint, u8)> {
     let source = Endpoint { address: source, port: u16::from_be_bytes([a, b]) };
     let destination = Endpoint { address: destination, port: u16::from_be_bytes([c, d]) };
     Some((source, destination, if ports.is_some() { protocol } else { 0 }))
+}
+
+/// As [`ends`], for queues, in which the pieces of a datagram are to keep their order: all of them, the first one too, go by addresses and protocol.
+#[inline(always)]
+pub fn queue_ends(network: Network<'_>) -> Option<(Endpoint, Endpoint, u8)> {
+    let (source, destination, protocol) = ends(network)?;
+    let piece = match network {
+        Network::Ip4(bytes) => Ip4::new(bytes).filter(|ip| ip.is_fragment()).map(Ip4::protocol),
+        Network::Ip6(bytes) => ip6::piece(ip6::packet(bytes)),
+        Network::Other => None,
+    };
+    Some(match piece {
+        None => (source, destination, protocol),
+        Some(protocol) => (Endpoint { port: 0, ..source }, Endpoint { port: 0, ..destination }, protocol),
+    })
 }
 
 /// 2^64 / golden ratio, odd: the multiplier of Fibonacci hashing (Knuth, TAOCP vol. 3 §6.4), whose bits have no pattern.
@@ -296,6 +327,12 @@ mod tests {
         assert_eq!(datagram(ip4::TCP, 1, there, false), addresses, "a later one");
         assert_eq!(datagram(ip4::ICMP, 0, there, true), addresses);
         assert_ne!(datagram(ip4::UDP, 0, there, false), flow);
+        // Shorter than it is long: what follows is padding.
+        let mut padded = [0u8; 24];
+        padded[..4].copy_from_slice(&[0x45, 0, 0, 20]);
+        padded[9] = ip4::TCP;
+        padded[23] = 80;
+        assert_eq!(hash.network(Network::Ip4(&padded)), hash.hash(v4(0, 0), v4(0, 0), 0));
         // Cut off: by what there is.
         let mut short = [0u8; 22];
         short[0] = 0x45;
@@ -309,12 +346,52 @@ mod tests {
         let hash = FlowHash::new(3);
         let mut packet = vec![0x60, 0, 0, 0, 0, 12, 60, 64];
         packet.extend([[0x20; 16], [0x21; 16]].concat());
-        packet.extend([ip4::UDP, 0, 0, 0, 0, 0, 0, 0, 0, 80, 4, 0]);
+        packet.extend([ip4::UDP, 0, 0, 0, 0, 0, 0, 0, 0, 80, 4, 0, 0xaa, 0xaa]);
         let end = |byte, port| Endpoint { address: u128::from_be_bytes([byte; 16]), port };
         let flow = hash.hash(end(0x21, 1024), end(0x20, 80), ip4::UDP);
         assert_eq!(hash.network(Network::Ip6(&packet)), flow);
         let addresses = hash.hash(end(0x20, 0), end(0x21, 0), 0);
         assert_eq!(hash.network(Network::Ip6(&packet[..50])), addresses, "cut off");
+        packet[5] = 11;
+        assert_eq!(hash.network(Network::Ip6(&packet)), addresses, "the last byte of the ports is padding");
         assert_eq!(hash.network(Network::Other), 0);
+    }
+
+    #[test]
+    fn pieces_of_a_datagram_go_by_addresses_and_protocol_to_one_queue() {
+        let port = |(source, destination, protocol): (Endpoint, Endpoint, u8)| {
+            (source.port, destination.port, protocol)
+        };
+        let four = |fragment: u16, protocol| {
+            let mut bytes = [0u8; 28];
+            let mut ip = ip4::Ip4Mut::new(&mut bytes).unwrap();
+            ip.set_lengths(20, 28);
+            ip.set_ttl_protocol(64, protocol);
+            ip.set_fragment(fragment);
+            bytes[20..24].copy_from_slice(&[0, 80, 4, 0]);
+            port(queue_ends(Network::Ip4(&bytes)).unwrap())
+        };
+        assert_eq!(four(ip4::DONT_FRAGMENT, ip4::UDP), (80, 1024, ip4::UDP));
+        for protocol in [ip4::UDP, ip4::TCP, ip4::ICMP] {
+            for fragment in [ip4::MORE_FRAGMENTS, ip4::MORE_FRAGMENTS | 9, 100] {
+                assert_eq!(four(fragment, protocol), (0, 0, protocol), "{fragment:x}");
+            }
+        }
+        let six = |before: &[u8], place: u8, more: u8| {
+            let fragment = if before.is_empty() { 44 } else { 60 };
+            let rest = [before, &[ip4::UDP, 0, 0, place << 3 | more, 0, 0, 0, 1], &[0, 80, 4, 0, 0, 8, 0, 0]]
+                .concat();
+            let mut packet = vec![0x60, 0, 0, 0, 0, rest.len() as u8, fragment, 64];
+            packet.extend([[0x20; 16], [0x21; 16]].concat());
+            packet.extend(rest);
+            port(queue_ends(Network::Ip6(&packet)).unwrap())
+        };
+        for before in [&[][..], &[44, 0, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(six(before, 0, 0), (80, 1024, ip4::UDP), "an atomic fragment");
+            for (place, more) in [(0, 1), (9, 1), (9, 0)] {
+                assert_eq!(six(before, place, more), (0, 0, ip4::UDP), "{place} {more}");
+            }
+        }
+        assert_eq!(queue_ends(Network::Other), None);
     }
 }

@@ -6,18 +6,36 @@
 //!  │ headroom │ packet │   │
 //!             ▲ start (from the frame's first byte)
 //! ```
+//! A packet that is larger than a frame's room lies in several (`frames/chain.rs`).
+//!
 //! **Invariant of this module.** A frame's number is owned by exactly one value at any time: a [`FrameId`], a [`Packet`] or the
 //! kernel (a ring). Both can be moved to another worker ([`exchange`](crate::exchange)). `FrameId`s are minted once, by [`Frames::new`]; a port that hands one to the kernel forgets it and mints it
 //! again with [`FrameId::returned`] when the kernel gives it back. So `&mut Packet` is exclusive access to its frame's bytes.
 //! The numbers of one [`Frames`] mean nothing to another: a process has one, and a test or bench that makes several keeps each one's packets,
 //! pools and graph to itself.
 
-use std::{any::Any, ptr::NonNull, sync::Arc};
+mod chain;
+
+use std::{
+    any::Any,
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+use chain::Links;
+pub use chain::{Chain, HEADERS, MOST_FRAMES, Part, Parts};
 
 use crate::{
-    packet::{Packet, PortIndex},
+    memory::{Zeroed, Zeros, zeroed},
+    packet::{Packet, PortIndex, flags},
     ring::Consumer,
 };
+
+/// Bytes that are free in front of a packet that a port has received, or that is made here: XDP_PACKET_HEADROOM (linux/bpf.h).
+pub const HEADROOM: u16 = 256;
 
 /// Ownership of one free frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +71,9 @@ pub struct Frames {
     base: NonNull<u8>,
     count: u32,
     chunk_shift: u32,
-    headroom: u16,
+    links: Links,
+    /// By frame: the number in its trace of a packet that is traced.
+    traces: Box<[AtomicU16]>,
     /// Keeps the memory mapped.
     _owner: Box<dyn Any + Send + Sync>,
 }
@@ -75,8 +95,6 @@ impl std::fmt::Debug for Frames {
 impl Frames {
     /// Frames over memory that `owner` keeps alive, and the one `FrameId` of each.
     ///
-    /// `headroom` is where a fresh packet starts; at most half a chunk.
-    ///
     /// # Safety
     /// `base` points to `count << chunk_shift` readable and writable bytes, valid while `owner` lives, that nothing but these frames'
     /// owners (see the module's invariant) and the kernel touch.
@@ -84,38 +102,31 @@ impl Frames {
         base: NonNull<u8>,
         count: u32,
         chunk_shift: u32,
-        headroom: u16,
         owner: Box<dyn Any + Send + Sync>,
     ) -> (Arc<Frames>, Vec<FrameId>) {
         assert!((11..=15).contains(&chunk_shift), "a chunk is 2 KiB to 32 KiB");
-        assert!(count < u32::MAX >> 1 && u32::from(headroom) <= 1 << (chunk_shift - 1));
-        let frames = Arc::new(Frames { base, count, chunk_shift, headroom, _owner: owner });
+        assert!(count < u32::MAX >> 1);
+        let (links, traces) = (Links::new(count), (0..count).map(|_| AtomicU16::new(0)).collect());
+        let frames = Arc::new(Frames { base, count, chunk_shift, links, traces, _owner: owner });
         (frames, (0..count).map(FrameId).collect())
     }
 
-    /// Frames in ordinary memory: tests, benches, fuzzing and offline replay. 2 KiB chunks, the layout that AF_XDP gives.
+    /// Frames in ordinary memory: tests, benches and fuzzing. 2 KiB chunks, the layout that AF_XDP gives.
     pub fn in_memory(count: u32) -> (Arc<Frames>, Vec<FrameId>) {
-        const CHUNK_SHIFT: u32 = 11;
+        Frames::in_memory_of(count, 11)
+    }
+
+    /// As [`Frames::in_memory`], of 2^`chunk_shift` bytes each.
+    pub fn in_memory_of(count: u32, chunk_shift: u32) -> (Arc<Frames>, Vec<FrameId>) {
         #[repr(C, align(4096))]
         #[derive(Clone, Copy)]
         struct Page([u8; 4096]);
-        let pages = ((count as usize) << CHUNK_SHIFT).div_ceil(4096);
-        let memory: Box<[Page]> = vec![Page([0; 4096]); pages].into_boxed_slice();
-        let memory = NonNull::from(Box::leak(memory));
-        /// Frees the leaked pages.
-        struct Owner(NonNull<[Page]>);
-        // SAFETY: the pointer is only used in drop.
-        unsafe impl Send for Owner {}
-        // SAFETY: as above.
-        unsafe impl Sync for Owner {}
-        impl Drop for Owner {
-            fn drop(&mut self) {
-                // SAFETY: made by Box::leak above, freed once, and `Frames` drops its owner last.
-                drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-            }
-        }
-        // SAFETY: the leaked block is `pages` × 4 KiB long and is freed by Owner only.
-        unsafe { Frames::new(memory.cast(), count, CHUNK_SHIFT, 256, Box::new(Owner(memory))) }
+        let pages = ((count as usize) << chunk_shift).div_ceil(4096);
+        // SAFETY: bytes may be 0.
+        unsafe impl Zeroed for Page {}
+        let memory: Zeros<Page> = zeroed(pages);
+        // SAFETY: `pages` × 4 KiB from there on live as long as `memory`, which goes along and gives nobody else a reference.
+        unsafe { Frames::new(memory.start().cast(), count, chunk_shift, Box::new(memory)) }
     }
 
     /// Number of frames.
@@ -127,11 +138,6 @@ impl Frames {
     #[inline(always)]
     pub fn chunk(&self) -> usize {
         1 << self.chunk_shift
-    }
-
-    /// Where a fresh packet starts in its frame.
-    pub fn headroom(&self) -> u16 {
-        self.headroom
     }
 
     /// A packet of `len` bytes at offset `start` of a frame. `None`, and the frame back, if that does not lie inside a frame.
@@ -151,41 +157,59 @@ impl Frames {
         }
     }
 
-    /// The frame of a packet that nobody needs any more.
-    #[inline(always)]
-    pub fn free(&self, packet: Packet) -> FrameId {
-        debug_assert!(!packet.is_hole());
-        FrameId(packet.into_frame())
-    }
-
-    #[inline(always)]
-    fn address(&self, packet: &Packet) -> *mut u8 {
-        // SAFETY: `frame < count` (checked by the callers) and start ≤ chunk, so this stays in, or one past, the block.
-        unsafe {
-            self.base
-                .as_ptr()
-                .add(((packet.frame() as usize) << self.chunk_shift) + usize::from(packet.start()))
+    /// Notes which packet of its trace this is, from now on.
+    pub(crate) fn set_trace(&self, packet: &mut Packet, number: u16) {
+        packet.flags |= flags::TRACED;
+        if let Some(trace) = self.traces.get(packet.frame() as usize) {
+            trace.store(number, Ordering::Relaxed);
         }
     }
 
-    /// The packet's bytes.
+    /// The number of a traced packet.
+    pub(crate) fn trace(&self, packet: &Packet) -> u16 {
+        self.traces.get(packet.frame() as usize).map_or(0, |trace| trace.load(Ordering::Relaxed))
+    }
+
+    /// Lets the trace that follows `from` follow this packet too.
+    #[inline(always)]
+    pub(crate) fn trace_with(&self, packet: &mut Packet, from: &Packet) {
+        if from.is_traced() {
+            self.set_trace(packet, self.trace(from));
+        }
+    }
+
+    /// Where a byte of a frame is: a number below the count, and an offset of a chunk at the most.
+    #[inline(always)]
+    fn byte(&self, frame: u32, offset: u16) -> *mut u8 {
+        // SAFETY: `frame < count` (checked by the callers) and the offset ≤ chunk, so this stays in, or one past, the block.
+        unsafe { self.base.as_ptr().add(((frame as usize) << self.chunk_shift) + usize::from(offset)) }
+    }
+
+    /// The packet's bytes: those in its first frame, where all headers are.
     #[inline(always)]
     pub fn bytes<'p>(&'p self, packet: &'p Packet) -> &'p [u8] {
         if packet.frame() >= self.count {
             return &[]; // a hole
         }
-        // SAFETY: the packet owns its frame, and start + len ≤ chunk (checked at construction; only ever shortened).
-        unsafe { std::slice::from_raw_parts(self.address(packet), usize::from(packet.len())) }
+        // SAFETY: the packet owns its frame, and start + head ≤ chunk (checked at construction; only ever shortened, or begun earlier).
+        unsafe {
+            std::slice::from_raw_parts(self.byte(packet.frame(), packet.start()), usize::from(packet.head))
+        }
     }
 
-    /// The packet's bytes, to change.
+    /// As [`Frames::bytes`], to change.
     #[inline(always)]
     pub fn bytes_mut<'p>(&'p self, packet: &'p mut Packet) -> &'p mut [u8] {
         if packet.frame() >= self.count {
             return &mut []; // a hole
         }
         // SAFETY: as in `bytes`; `&mut Packet` is exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.address(packet), usize::from(packet.len())) }
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.byte(packet.frame(), packet.start()),
+                usize::from(packet.head),
+            )
+        }
     }
 
     /// Asks the processor for the first cache line of the packet.
@@ -196,7 +220,7 @@ impl Frames {
             // SAFETY: a prefetch has no effect that a program can see.
             unsafe {
                 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch::<_MM_HINT_T0>(self.address(packet).cast());
+                _mm_prefetch::<_MM_HINT_T0>(self.byte(packet.frame(), packet.start()).cast());
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -249,25 +273,6 @@ impl FramePool {
     pub(crate) fn take_in(&mut self, returned: &mut Consumer<FrameId>) -> usize {
         returned.take(&mut self.free)
     }
-
-    /// Gives the frame of a packet back.
-    #[inline(always)]
-    pub fn recycle(&mut self, packet: Packet) {
-        let frame = self.frames.free(packet);
-        self.put(frame);
-    }
-
-    /// A fresh packet of `len` bytes (at most a chunk less the headroom), contents undefined; `None` if no frame is free or `len` is too long.
-    pub fn allocate(&mut self, len: usize, rx_port: PortIndex) -> Option<Packet> {
-        let frame = self.take()?;
-        match self.frames.packet(frame, usize::from(self.frames.headroom()), len, rx_port) {
-            Ok(packet) => Some(packet),
-            Err(frame) => {
-                self.put(frame);
-                None
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -298,8 +303,6 @@ mod tests {
         }
         packets.into_iter().for_each(|packet| pool.recycle(packet));
         assert_eq!(pool.available(), 4);
-        assert!(pool.allocate(1793, 0).is_none(), "does not fit a chunk");
-        assert_eq!(pool.available(), 4, "and is not lost");
     }
 
     #[test]

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use weir_stats::{Description, Error, SimpleRow};
+use weir_stats::{CombinedRow, Description, Error, SimpleRow};
 
 use crate::{
     clock,
@@ -27,7 +27,7 @@ use crate::{
     exchange::Exchange,
     frames::{FramePool, Frames},
     node::{Context, Forget, Next, Node, Registration, Tables, VECTOR, Workbench},
-    nodes::hand_off,
+    nodes::{hand_off, ip4_rewrite},
     packet::{Packet, ReasonIndex},
     rtt::{TableHash, Tracker},
     shaper::Orders,
@@ -191,6 +191,15 @@ impl Shape {
     }
 }
 
+/// The next hops' counters, for the control thread too, which names them and keeps those in use fresh.
+pub static ADJACENCY_COUNTERS: Description = Description::combined(
+    "/net/adjacency/to",
+    "next_hop=/net/adjacency/names",
+    "IP packets and bytes sent to the next hop",
+);
+/// Most next hops: a full 16-bit neighbourhood. 48 bytes each in the table, 16 in each worker's counters where used.
+pub const ADJACENCY_CAPACITY: usize = 1 << 16;
+
 /// Backing vector of all drop reasons, as in VPP.
 pub(crate) static ERRORS: Description =
     Description::simple("/node/errors", "packets", "/err/{node}/{reason}", "dropped, by node and reason");
@@ -266,6 +275,7 @@ pub struct Graph {
     frames: Arc<Frames>,
     pool: FramePool,
     exchange: Exchange,
+    next_hops: Option<CombinedRow>,
     tracker: Option<Tracker>,
     tables: Arc<Tables>,
     /// By node; counted here and written to the rows by [`Graph::publish`].
@@ -291,6 +301,12 @@ impl Graph {
         let count = nodes.len();
         let events = shape.events().count();
         let ports = bench.tables.ports.count();
+        let next_hops = match shape.node(ip4_rewrite::REGISTRATION.name) {
+            Some(_) => {
+                Some(bench.counters.combined_row(&ADJACENCY_COUNTERS, 1, ADJACENCY_CAPACITY, bench.row)?)
+            }
+            None => None,
+        };
         let mut row = |vector, columns| bench.counters.simple_row(vector, columns, columns, bench.row);
         Ok(Graph {
             shape: shape.clone(),
@@ -308,6 +324,7 @@ impl Graph {
             frames,
             pool,
             exchange: Exchange::alone(),
+            next_hops,
             tracker: bench.rtt.map(|settings| Tracker::new(settings, TableHash::with_seed(bench.seed))),
             tables: bench.tables.clone(),
             calls: row(&CALLS, count)?,
@@ -393,7 +410,12 @@ impl Graph {
     ///
     /// All nodes are told that it is `now`: what they decide by the time (rates, timeouts) depends on nothing but what the caller says.
     pub fn run(&mut self, now: u64) -> u64 {
-        let mut mark = now;
+        self.run_from(now, now)
+    }
+
+    /// The same; the first node's clocks count from `mark`.
+    #[inline]
+    fn run_from(&mut self, now: u64, mut mark: u64) -> u64 {
         while self.ready != 0 {
             let node = self.ready.trailing_zeros() as usize;
             mark = self.dispatch(node, now, mark);
@@ -408,15 +430,17 @@ impl Graph {
     /// Calls the nodes whose deadline has passed, then runs. Returns the earliest deadline that is left.
     #[inline]
     pub fn release(&mut self, now: u64) -> Option<u64> {
+        let mut mark = now;
         if self.next_deadline <= now {
             for node in 0..self.nodes.len() {
                 if self.deadlines[node] <= now {
-                    self.call(node, now, now, |node, cx, _| node.release(cx));
+                    self.call(node, now, mark, |node, cx, _| node.release(cx));
                     self.flush_emitted(node);
+                    mark = self.count_clocks(node, mark);
                 }
             }
         }
-        self.run(now);
+        self.run_from(now, mark);
         (self.next_deadline != NEVER).then_some(self.next_deadline)
     }
 
@@ -429,10 +453,11 @@ impl Graph {
         self.run(now);
     }
 
-    /// Packets that nodes hold, and those that wait to be sent.
+    /// Frames of packets that nodes hold, and of those that wait to be sent.
     pub fn held(&self) -> usize {
-        let nodes: usize = self.nodes.iter().map(|node| node.held().packets).sum();
-        nodes + self.transmit.iter().map(Vec::len).sum::<usize>()
+        let nodes: usize = self.nodes.iter().map(|node| node.held().frames).sum();
+        let waiting = self.transmit.iter().flatten();
+        nodes + waiting.map(|packet| self.frames.count_of(packet)).sum::<usize>()
     }
 
     /// Writes the nodes' statistics to the segment. [`run`](Graph::run) does so once in a while; whoever then has nothing to run does
@@ -451,6 +476,9 @@ impl Graph {
     /// Lets counters begin anew; see [`Node::forget`].
     pub fn forget(&mut self, gone: &Forget) {
         self.nodes.iter_mut().for_each(|node| node.forget(gone));
+        for adjacency in &gone.adjacencies {
+            self.next_hops.iter_mut().for_each(|counters| counters.set(*adjacency as usize, 0, 0));
+        }
         self.look_at_deadlines();
     }
 
@@ -500,14 +528,22 @@ impl Graph {
         });
         self.forward(node);
         self.flush_emitted(node);
+        if !cfg!(feature = "uncounted") {
+            self.statistics[node].calls += 1;
+            self.statistics[node].vectors += count as u64;
+        }
+        self.count_clocks(node, mark)
+    }
+
+    /// Counts the time since `mark` as the node's; returns the time now.
+    #[inline(always)]
+    fn count_clocks(&mut self, node: usize, mark: u64) -> u64 {
         if cfg!(feature = "uncounted") {
             return mark;
         }
         let end = clock::now();
-        let statistics = &mut self.statistics[node];
-        statistics.calls += 1;
-        statistics.vectors += count as u64;
-        statistics.clocks = statistics.clocks.wrapping_add(end.wrapping_sub(mark));
+        let clocks = &mut self.statistics[node].clocks;
+        *clocks = clocks.wrapping_add(end.wrapping_sub(mark));
         end
     }
 
@@ -527,6 +563,7 @@ impl Graph {
             tables: &self.tables,
             now,
             begin: begin.max(now), // where time is virtual, it stands still in a run
+            next_hops: self.next_hops.as_mut(),
             tracker: self.tracker.as_mut(),
             transmit: &mut self.transmit,
             emitted: &mut self.emitted,

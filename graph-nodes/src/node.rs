@@ -7,10 +7,12 @@
 //! lose or double one. A node that keeps a packet takes it out ([`Packet::take`]) and answers [`Next::TAKEN`]; a node that makes packets
 //! gives them to [`Context::emit`].
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
+
+use weir_stats::CombinedRow;
 
 use crate::{
-    adjacency::Adjacencies,
+    adjacency::{Adjacencies, AdjacencyIndex},
     clock::Clock,
     counters::Counters,
     customers::Customers,
@@ -76,6 +78,8 @@ pub trait Node: Send {
 pub struct Held {
     /// Packets.
     pub packets: usize,
+    /// Their frames.
+    pub frames: usize,
     /// When [`Node::release`] wants to be called (ticks of [`clock`](crate::clock)); `None`: not until packets come.
     pub deadline: Option<u64>,
 }
@@ -102,16 +106,18 @@ pub enum Request {
     Resolve {
         /// The port that it is behind.
         port: PortIndex,
-        /// Its IPv4 address, host order.
-        address: u32,
+        /// Its address.
+        address: IpAddr,
     },
 }
 
 /// Routes, next hops and customers that are gone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forget {
-    /// Route indices.
+    /// Route indices of IPv4.
     pub routes: Vec<u32>,
+    /// Route indices of IPv6.
+    pub routes6: Vec<u32>,
     /// Adjacency indices.
     pub adjacencies: Vec<u32>,
     /// Customers' columns.
@@ -144,6 +150,8 @@ pub struct Workbench<'a> {
 pub struct Tables {
     /// IPv4 routes.
     pub fib: Fib,
+    /// IPv6 routes.
+    pub fib6: Fib<u128>,
     /// Next hops.
     pub adjacencies: Adjacencies,
     /// Whose addresses are, if that is counted.
@@ -166,6 +174,8 @@ pub struct Context<'a> {
     pub now: u64,
     /// When the node was given the vector, in ticks: later than `now` by what the nodes before it took.
     pub begin: u64,
+    /// The counters of next hops, which the nodes that rewrite share; `None`: the graph is a bridge's.
+    pub next_hops: Option<&'a mut CombinedRow>,
     /// The measurement of round-trip times, which two nodes share; `None`: nothing is measured.
     pub tracker: Option<&'a mut Tracker>,
     /// Packets on their way to the ports' rings, by port.
@@ -210,6 +220,14 @@ impl Context<'_> {
     pub fn emit_created(&mut self, next: Next, packet: Packet) {
         self.created += 1;
         self.emitted.push((next, packet));
+    }
+
+    /// Counts what is sent to a next hop: packets, and their bytes from the IP header on.
+    #[inline]
+    pub(crate) fn count_next_hop(&mut self, adjacency: AdjacencyIndex, packets: u64, bytes: u64) {
+        if let Some(next_hops) = &mut self.next_hops {
+            next_hops.add(adjacency.as_u32() as usize, packets, bytes);
+        }
     }
 
     /// Counts one of this node's events.

@@ -1,15 +1,18 @@
-//! A packet on its way through the graph: 32 bytes that own one frame.
+//! A packet on its way through the graph: 32 bytes that own its frames, nearly always one.
 //!
 //! ```text
 //!  0        4      6    8   9       10     12      14     16      18      20          24            28       32
-//!  ├─frame──┼start─┼len─┼l3─┼flags──┼trace─┼reason─┼icmp──┼rx_port┼tx_port┼─adjacency─┼─destination─┼──word──┤
+//!  ├─frame──┼start─┼head┼l3─┼flags──┼─more─┼reason─┼icmp──┼rx_port┼tx_port┼─adjacency─┼─destination─┼──word──┤
 //!                                           └────down──────┘               └────up─────┴───ticket────┴arrived─┘
 //! ```
 //! The lower line: what the same bytes hold from `classify` (`Parties`) and `tcp-rtt-match` (`Passage`) on, where a next hop, a reason and an ICMP error are
 //! needed no more.
 //!
-//! A `Packet` is moved, never copied or cloned: whoever holds it owns the frame's bytes, and whoever gives it up returns the
-//! frame to a [`FramePool`](crate::frames::FramePool) or to a port. What a node has read from the header once (destination,
+//! A packet that is too large for one frame has the first `head` bytes in this one and `more` in others, which the frame owns as the packet owns it
+//! ([`frames`](crate::frames)). All headers lie in the first.
+//!
+//! A `Packet` is moved, never copied or cloned: whoever holds it owns the frames' bytes, and whoever gives it up returns the
+//! frames to a [`FramePool`](crate::frames::FramePool) or to a port. What a node has read from the header once (destination,
 //! header offset) travels here, so that later nodes need not touch the frame again.
 
 use crate::{adjacency::AdjacencyIndex, customers::Customer, ports::Side, rtt::Ticket};
@@ -27,6 +30,8 @@ pub mod flags {
     pub const TO_WAN: u8 = 1 << 2;
     /// It leaves towards the customers, by a port that has both sides.
     pub const TO_LAN: u8 = 1 << 3;
+    /// A trace follows it; its number stands with the frame.
+    pub(crate) const TRACED: u8 = 1 << 7;
 }
 
 /// Why a packet is dropped: an index into the graph's list of all nodes' reasons, in registration order.
@@ -100,20 +105,21 @@ impl Arrived {
     }
 }
 
-/// One packet: a frame, where the packet lies in it, and what the graph knows about it.
+/// One packet: its frame, where the packet lies in it, and what the graph knows about it.
 #[derive(Debug)]
 #[repr(C, align(32))]
 #[must_use = "a packet that is dropped leaks its frame: send it, hold it, or give it back to the pool"]
 pub struct Packet {
     frame: u32,
     start: u16,
-    len: u16,
+    /// Bytes in the frame.
+    pub(crate) head: u16,
     /// Bytes from the packet's start to its IP header, 0 if it has none that weir knows: see [`wire::network`](crate::wire::network).
     pub l3: u8,
     /// See [`flags`].
     pub flags: u8,
-    /// Number of this packet in the running trace, 0 = not traced.
-    pub(crate) trace: u16,
+    /// Bytes in the frames behind the frame; 0: there are none.
+    pub(crate) more: u16,
     pub(crate) reason: ReasonIndex,
     icmp: u16,
     /// The port that the packet came in on.
@@ -136,18 +142,18 @@ const HOLE: u32 = u32::MAX;
 impl Packet {
     /// Used by [`Frames`](crate::frames::Frames), which proves that `frame` is owned and that start and length lie inside it.
     #[inline(always)]
-    pub(crate) fn new(frame: u32, start: u16, len: u16, rx_port: PortIndex) -> Packet {
+    pub(crate) fn new(frame: u32, start: u16, head: u16, rx_port: PortIndex) -> Packet {
         Packet {
             frame,
             start,
-            len,
+            head,
             l3: 0,
             flags: 0,
             reason: ReasonIndex(0),
             rx_port,
             tx_port: 0,
             icmp: 0,
-            trace: 0,
+            more: 0,
             adjacency: AdjacencyIndex::default(),
             destination: 0,
             word: 0,
@@ -172,14 +178,14 @@ impl Packet {
         self.frame == HOLE
     }
 
-    /// Gives the packet up; its frame's number is all that is left.
+    /// Gives the packet up: its frame, where it lies in it, and how many bytes are in others.
     #[inline(always)]
-    pub(crate) fn into_frame(self) -> u32 {
-        let Packet { frame, .. } = self;
-        frame
+    pub(crate) fn give_up(self) -> (u32, u16, u16, u16) {
+        let Packet { frame, start, head, more, .. } = self;
+        (frame, start, head, more)
     }
 
-    /// Number of the UMEM frame that holds the packet.
+    /// Number of the UMEM frame that holds the packet, or its beginning.
     #[inline(always)]
     pub fn frame(&self) -> u32 {
         self.frame
@@ -194,19 +200,37 @@ impl Packet {
     /// Bytes of the packet, from its Ethernet header on, without the frame check sequence.
     #[inline(always)]
     pub fn len(&self) -> u16 {
-        self.len
+        self.head + self.more
     }
 
     /// A packet of no bytes.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
-    /// Cuts the packet's tail; a longer `len` changes nothing.
+    /// The packet has one frame only.
     #[inline(always)]
-    pub fn truncate(&mut self, len: u16) {
-        self.len = self.len.min(len);
+    pub fn is_one_frame(&self) -> bool {
+        self.more == 0
+    }
+
+    /// Moves the packet's start by so many bytes: back into the headroom (below 0) to make room for a header, or forth to take one off. `false`, and
+    /// nothing is changed, where the frame has no such room, or no so many bytes. New bytes are whatever was there; [`Self::l3`] is the caller's to mend.
+    #[inline(always)]
+    #[must_use]
+    pub fn move_start(&mut self, by: i16) -> bool {
+        let (start, head) = (i32::from(self.start) + i32::from(by), i32::from(self.head) - i32::from(by));
+        let fits = start >= 0 && head >= 0 && head + i32::from(self.more) <= i32::from(u16::MAX);
+        if fits {
+            (self.start, self.head) = (start as u16, head as u16);
+        }
+        fits
+    }
+
+    /// Sets where the frame's part of the packet lies. Used by [`Frames`](crate::frames::Frames), which proves that it lies inside.
+    pub(crate) fn place(&mut self, start: u16, head: u16) {
+        (self.start, self.head) = (start, head);
     }
 
     /// Sets the ICMP error that `ip4-icmp-error` will send about this packet.
@@ -252,21 +276,17 @@ impl Packet {
         Passage { ticket: Ticket::from_word(self.destination), arrived: Arrived(self.word) }
     }
 
-    /// Takes on what a packet that this one was made from knows: header offset, marks, ports, next hop, destination, trace.
+    /// Takes on what a packet that this one was made from knows: header offset, marks, ports, next hop, destination. Not the trace, which stands with the
+    /// frame: see [`Frames::trace_with`](crate::frames::Frames::trace_with).
     pub(crate) fn inherit(&mut self, from: &Packet) {
-        let Packet { frame, start, len, .. } = *self;
-        *self = Packet { frame, start, len, ..*from };
-    }
-
-    /// Lets the trace that follows `from` follow this packet too.
-    pub(crate) fn trace_with(&mut self, from: &Packet) {
-        self.trace = from.trace;
+        let Packet { frame, start, head, more, .. } = *self;
+        *self = Packet { frame, start, head, more, flags: from.flags & !flags::TRACED, ..*from };
     }
 
     /// `true` while the packet is followed by a trace.
     #[inline(always)]
     pub fn is_traced(&self) -> bool {
-        self.trace != 0
+        self.flags & flags::TRACED != 0
     }
 }
 
@@ -277,7 +297,7 @@ mod tests {
     #[test]
     fn a_passage_is_kept_whole_and_touches_nothing_that_is_still_needed() {
         let mut packet = Packet::new(7, 256, 60, 3);
-        (packet.l3, packet.tx_port, packet.trace) = (14, 4, 9);
+        (packet.l3, packet.tx_port, packet.more) = (14, 4, 9);
         for column in [0, 1, 0x1_0000, 0x1f_ffff] {
             let parties =
                 Parties { up: Customer::of_column(column), down: Customer::of_column(0x1f_ffff - column) };
@@ -287,8 +307,22 @@ mod tests {
             packet.set_passage(passage);
             assert_eq!((packet.parties(), packet.passage()), (parties, passage));
         }
-        assert_eq!((packet.frame(), packet.start(), packet.len(), packet.l3), (7, 256, 60, 14));
-        assert_eq!((packet.rx_port, packet.tx_port, packet.trace), (3, 4, 9));
+        assert_eq!((packet.frame(), packet.start(), packet.len(), packet.l3), (7, 256, 69, 14));
+        assert_eq!((packet.rx_port, packet.tx_port, packet.more), (3, 4, 9));
+    }
+
+    #[test]
+    fn a_start_moves_within_the_frame_only() {
+        let mut packet = Packet::new(7, 256, 60, 3);
+        assert!(packet.move_start(-4) && packet.move_start(8));
+        assert_eq!((packet.start(), packet.len()), (260, 56));
+        assert!(!packet.move_start(-261) && !packet.move_start(57));
+        assert!(packet.move_start(-260));
+        assert_eq!((packet.start(), packet.len()), (0, 316));
+        packet.more = u16::MAX - 316;
+        assert!(!packet.move_start(-1) && packet.move_start(1) && packet.move_start(-1));
+        packet.place(1, 316);
+        assert!(!packet.move_start(-1), "longer than a packet can be");
     }
 
     #[test]

@@ -133,7 +133,10 @@ static NODE_PARENT: Description = Description::simple(
 const TIN_SENT: Pair = pair!(
     "customers",
     "tins/sent",
-    combined(BY_CUSTOMER_AND_TIN, "packets and frames' bytes that have left the tin")
+    combined(
+        BY_CUSTOMER_AND_TIN,
+        "packets and frames' bytes that have left the tin; a packet that need not wait is in none where all are in use"
+    )
 );
 const TIN_BACKLOG: Pair = pair!(
     "customers",

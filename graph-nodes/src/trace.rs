@@ -41,6 +41,8 @@ pub struct TraceRecord {
     pub adjacency: AdjacencyIndex,
     /// Its drop reason; meaningful at the node `drop`.
     pub reason: ReasonIndex,
+    /// Where its IP header begins; 0 where no node has found one yet.
+    pub l3: u8,
     /// Its length in bytes.
     pub len: u16,
     /// Its first bytes, at most [`SNAPSHOT`].
@@ -89,7 +91,7 @@ impl Tracer {
         for packet in packets {
             if node == self.node && self.left > 0 && !packet.is_traced() {
                 self.left -= 1;
-                packet.trace = self.next;
+                frames.set_trace(packet, self.next);
                 self.next = self.next.checked_add(self.stride).unwrap_or(self.first);
             }
             if !packet.is_traced() {
@@ -97,13 +99,14 @@ impl Tracer {
             }
             let bytes = frames.bytes(packet);
             let record = TraceRecord {
-                packet: packet.trace,
+                packet: frames.trace(packet),
                 node,
                 ticks: now,
                 rx_port: packet.rx_port,
                 tx_port: packet.tx_port,
                 adjacency: packet.adjacency,
                 reason: packet.reason,
+                l3: packet.l3,
                 len: packet.len(),
                 bytes: bytes[..bytes.len().min(SNAPSHOT)].to_vec(),
                 lost: self.lost,

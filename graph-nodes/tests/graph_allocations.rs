@@ -11,7 +11,8 @@ use etherparse::{PacketBuilder, TcpOptionElement};
 use harness::{
     HZ, Router, Setup,
     datagram::{Datagram, arriving},
-    town::{self, EAST, WEST, town_with},
+    packet6::Packet6,
+    town::{self, EAST, ONE, TWO, WEST, suburb_with, tagged, town_with},
 };
 
 /// Counts this thread's allocations; the test runner's own threads may do as they like.
@@ -105,6 +106,28 @@ fn a_million_packets_are_forwarded_without_an_allocation() {
 }
 
 #[test]
+fn ipv6_and_tagged_packets_are_forwarded_without_an_allocation() {
+    let mut router = suburb_with(&Setup::measuring());
+    let destinations = [town::FAR6, town::FAR6_MULTIPATH, "2001:db8:20:4::9", "2001:db8:20:5::9"];
+    let mut frames = Vec::new();
+    for flow in 0..512 {
+        let packet = Packet6::udp_ports(destinations[flow % 4], 1024 + flow as u16, 53, 18);
+        let packet =
+            if flow % 8 == 7 { packet.options(&[5, 2, 0, 0, 1, 0]) } else { packet.label(flow as u32) };
+        let port = [WEST, ONE][flow / 4 % 2];
+        frames.push(tagged(port, &packet.frame(port)));
+        let datagram = Datagram::udp(["172.20.5.9", town::FAR][flow % 2], 18);
+        frames.push(tagged(ONE, &datagram.frame(ONE)));
+    }
+    for burst in [1, 256] {
+        let (allocated, sent) = allocations(&mut router, &frames, 100_000, burst);
+        assert_eq!(allocated, 0, "bursts of {burst}");
+        assert!(sent >= 100_000);
+    }
+    assert_eq!(router.all_drops().len(), 0);
+}
+
+#[test]
 fn measuring_flows_does_not_allocate() {
     let mut router = town_with(&Setup::measuring());
     // More flows than there is room for, each with data, its answer, and data that is sent again.
@@ -145,7 +168,7 @@ fn measuring_flows_does_not_allocate() {
 
 #[test]
 fn what_goes_wrong_does_not_allocate_either() {
-    let mut router = town_with(&Setup { frames: 2048, ..Setup::default() });
+    let mut router = suburb_with(&Setup { frames: 2048, ..Setup::default() });
     let narrow = |length| Datagram::udp(town::FAR_NARROW, length);
     let mut frames = vec![
         Datagram::udp(town::BLACKHOLE, 8).frame(WEST),
@@ -157,15 +180,37 @@ fn what_goes_wrong_does_not_allocate_either() {
         narrow(1472).frame(WEST),
         narrow(1400).options(&[148, 4, 0, 0]).frame(WEST),
         narrow(1400).dont_fragment().frame(WEST),
+        narrow(8972).frame(WEST),
+        narrow(8972).ttl(1).frame(WEST),
         Datagram::udp(town::TIGHT, 500).frame(WEST),
         vec![0; 60],
         vec![0; 3],
         Datagram::udp("10.0.1.3", 8).frame(WEST),
     ];
+    let six = |destination: &str| Packet6::udp(destination, 8);
+    frames.extend(
+        [
+            six(town::BLACKHOLE6),
+            six(town::NO_ROUTE6),
+            six(town::FAR6).hops(1),
+            Packet6::udp(town::FAR6, 1400).hops(1),
+            six(town::FAR6).options(&[0x9e, 4, 0, 0, 0, 0]),
+            six(town::FAR6).options(&[0x5e, 4, 0, 0, 0, 0]),
+            six(town::FAR6).options(&[1, 4, 0, 0, 0, 0]),
+            Packet6::udp(town::FAR6_NARROW, 1000),
+            six("fe80::1"),
+            six("2001:db8:0:1::3"),
+        ]
+        .map(|packet| packet.frame(WEST)),
+    );
+    let expired = six(town::FAR6).from(&town::neighbour6(ONE)).hops(1);
+    frames.push(tagged(ONE, &expired.frame(ONE)));
+    frames.push(tagged(TWO, &six(town::FAR6).frame(TWO)));
     frames.extend((10..200).map(|host| Datagram::udp(&format!("10.0.2.{host}"), 8).frame(WEST)));
+    frames.extend((10..200).map(|host| six(&format!("2001:db8:0:2::{host}")).frame(WEST)));
     let (allocated, sent) = allocations(&mut router, &frames, 200_000, 128);
     assert_eq!(allocated, 0);
-    assert!(sent > 10_000);
+    assert!(sent > 5_000);
     let drops = router.all_drops();
     for reason in [
         ("ip4-lookup", "blackhole"),
@@ -174,10 +219,20 @@ fn what_goes_wrong_does_not_allocate_either() {
         ("ip4-rewrite", "too-big"),
         ("ip4-options", "bad-option"),
         ("glean", "queue-full"),
+        ("ethernet-input", "other-vlan"),
+        ("ip6-input", "link-local"),
+        ("ip6-lookup", "no-route"),
+        ("ip6-rewrite", "hop-limit-exceeded"),
+        ("ip6-rewrite", "too-big"),
+        ("ip6-hop-by-hop", "unknown-option"),
     ] {
         assert!(drops.contains_key(&reason), "{reason:?} was part of it");
     }
-    assert!(router.all_events().contains_key(&("ip4-icmp-error", "rate-limited")));
+    let events = router.all_events();
+    for event in ["rate-limited", "time-exceeded-sent", "packet-too-big-sent", "parameter-problem-sent"] {
+        assert!(events.contains_key(&("ip6-icmp-error", event)), "{event} was part of it");
+    }
+    assert!(events.contains_key(&("ip4-icmp-error", "rate-limited")));
 }
 
 #[test]

@@ -7,10 +7,10 @@ mod harness;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use etherparse::PacketBuilder;
 use harness::{
-    Router, Sent, Setup,
-    bridge::{LAN, LAN_VLAN, NOWHERE, STICK, WAN, WAN_VLAN, bridge, bridge_with, crossing, kinds},
+    HZ, Router, Sent, Setup,
+    access::{Access, Host, Version, extended},
+    bridge::{LAN, LAN_VLAN, NOWHERE, STICK, WAN, WAN_VLAN, bridge, bridge_with, crossing, flawed, kinds},
     datagram::Datagram,
     script::{Numbers, mutated},
     seeds::seeds,
@@ -32,9 +32,48 @@ fn every_kind_of_frame_goes_across_byte_for_byte() {
     let count = kinds().len() as u64;
     assert_eq!(router.received(WAN).0, count);
     assert_eq!(router.combined_at("/if/rx", usize::from(LAN)).0, count);
-    // As IP counts what is IP behind tags and in sessions, and nothing else.
-    assert_eq!(router.simple_at("/if/ip4", usize::from(WAN)), 7);
+    // As IP counts what is IP behind tags and labels and in sessions, and nothing else.
+    assert_eq!(router.simple_at("/if/ip4", usize::from(WAN)), 8);
     assert_eq!(router.simple_at("/if/ip6", usize::from(WAN)), 4);
+}
+
+#[test]
+fn frames_that_contradict_themselves_cross_and_are_counted_by_name() {
+    let mut router = bridge_with(&Setup::measuring());
+    for (name, event, frame) in flawed() {
+        assert_eq!(router.forward(LAN, &frame), [Sent { port: WAN, frame }], "{name}");
+        assert_eq!(router.events(), [(("l2-cross-connect", event), 1)].into(), "{name}");
+    }
+    assert_eq!(router.drops(), [].into());
+    // None of them is IP to anybody behind.
+    let of_lan = usize::from(LAN);
+    assert_eq!((router.simple_at("/if/ip4", of_lan), router.simple_at("/if/ip6", of_lan)), (0, 0));
+    for event in BRIDGE[0].events {
+        assert!(flawed().iter().any(|(_, reached, _)| reached == event), "{event} is not reached");
+    }
+}
+
+#[test]
+fn extension_headers_are_stepped_over_as_far_as_they_can_be_true() {
+    for (name, is_segment, packet) in extended() {
+        for access in Access::ALL.into_iter().filter(|access| access.version() == Version::Six) {
+            let mut router = bridge_with(&Setup::measuring());
+            let mut frame = access.frame([4; 6], [2; 6], &packet);
+            let labelled = access.name.contains("mpls") && !access.name.contains("null");
+            if labelled && usize::from(u16::from_be_bytes([packet[4], packet[5]])) + 40 != packet.len() {
+                continue; // what is not as long as it says is a pseudowire's behind labels
+            }
+            assert_eq!(router.forward(LAN, &frame), [Sent { port: WAN, frame: frame.clone() }], "{name}");
+            router.pass(HZ);
+            let flows = router.simple_at("/rtt/flows", 1);
+            assert_eq!(flows, u64::from(is_segment), "{name}, {}", access.name);
+            // Whatever it is cut to, it crosses.
+            for length in 14..frame.len() {
+                frame.truncate(frame.len() - 1);
+                assert_eq!(router.forward(LAN, &frame).len(), 1, "{name}, {length}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -112,35 +151,23 @@ struct Tcp {
     timestamps: (u32, u32),
 }
 
-/// Its frame, however packed: `shell` is what stands between the MAC addresses and the IP header.
-fn frame(shell: &[u8], six: bool, tcp: Tcp) -> Vec<u8> {
+const CLIENT: Host = ["10.0.0.1", "2001:db8::1"];
+const SERVER: Host = ["10.0.0.2", "2001:db8::2"];
+
+/// Its frame.
+fn frame(access: Access, tcp: Tcp) -> Vec<u8> {
     let Tcp { back, port, flags, sequence, acknowledgement, timestamps } = tcp;
-    let (source, destination) = if back { (2, 1) } else { (1, 2) };
+    let (source, destination) = if back { (SERVER, CLIENT) } else { (CLIENT, SERVER) };
     let ports = if back { (443, port) } else { (port, 443) };
-    let address = |host: u8| [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host];
-    let mut builder = if six {
-        PacketBuilder::ipv6(address(source), address(destination), 64)
-    } else {
-        PacketBuilder::ipv4([10, 0, 0, source], [10, 0, 0, destination], 64)
-    }
-    .tcp(ports.0, ports.1, sequence, 64_000);
+    let mut builder = access.ip(source, destination).tcp(ports.0, ports.1, sequence, 64_000);
     builder = if flags.contains('S') { builder.syn() } else { builder };
     builder = if flags.contains('A') { builder.ack(acknowledgement) } else { builder };
     let (value, echo) = timestamps;
     let builder = builder.options(&[etherparse::TcpOptionElement::Timestamp(value, echo)]).unwrap();
     let mut packet = Vec::new();
     builder.write(&mut packet, if flags == "A" { b"data" } else { b"" }).unwrap();
-    [&[2, 0, 0, 0, 0, destination, 2, 0, 0, 0, 0, source], shell, &packet].concat()
+    access.frame([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2], &packet)
 }
-
-const SHELLS: [(&str, &[u8], bool); 6] = [
-    ("plain", &[8, 0], false),
-    ("plain, IPv6", &[0x86, 0xdd], true),
-    ("VLAN", &[0x81, 0, 0, 5, 8, 0], false),
-    ("two tags, IPv6", &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 5, 0x86, 0xdd], true),
-    ("PPPoE", &[0x88, 0x64, 0x11, 0, 0, 7, 0, 58, 0, 0x21], false),
-    ("PPPoE, IPv6", &[0x88, 0x64, 0x11, 0, 0, 7, 0, 78, 0, 0x57], true),
-];
 
 #[test]
 fn round_trips_are_measured_however_flows_are_packed() {
@@ -150,14 +177,14 @@ fn round_trips_are_measured_however_flows_are_packed() {
         Tcp { back: true, flags: "SA", sequence: 499, acknowledgement: 100, timestamps: (70, 10), ..syn };
     let data = Tcp { flags: "A", sequence: 100, acknowledgement: 500, timestamps: (20, 70), ..syn };
     let last = Tcp { flags: "A", sequence: 500, acknowledgement: 104, timestamps: (80, 20), ..answer };
-    for (name, shell, six) in SHELLS {
+    for access in Access::ALL {
         let mut router = bridge_with(&Setup::measuring());
         for (port, tcp) in [(LAN, syn), (WAN, answer), (LAN, data), (WAN, last)] {
-            assert_eq!(router.forward(port, &frame(shell, six, tcp)).len(), 1);
+            assert_eq!(router.forward(port, &frame(access, tcp)).len(), 1);
             router.pass(3_000);
         }
         let samples: u64 = (0..4).map(|method| router.simple_at("/rtt/samples", method)).sum();
-        assert_eq!(samples, 1, "{name}");
+        assert_eq!(samples, 1, "{}", access.name);
     }
     // What is not IP is no flow.
     let mut router = bridge_with(&Setup::measuring());
@@ -186,17 +213,17 @@ fn both_directions_of_a_flow_meet_one_worker_however_it_is_packed() {
         assert_eq!(owner.len(), 1);
         owner[0]
     };
-    for (name, shell, six) in SHELLS {
+    for access in Access::ALL {
         let mut used = BTreeSet::new();
         for port in 50_000..50_032 {
             let there =
                 Tcp { back: false, port, flags: "A", sequence: 1, acknowledgement: 1, timestamps: (1, 1) };
             let back = Tcp { back: true, ..there };
-            let worker = owner(LAN, &frame(shell, six, there));
-            assert_eq!(owner(WAN, &frame(shell, six, back)), worker, "{name}");
+            let worker = owner(LAN, &frame(access, there));
+            assert_eq!(owner(WAN, &frame(access, back)), worker, "{}", access.name);
             used.insert(worker);
         }
-        assert_eq!(used.len(), 4, "{name}: all workers");
+        assert_eq!(used.len(), 4, "{}: all workers", access.name);
     }
 }
 

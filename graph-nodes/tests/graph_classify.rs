@@ -6,16 +6,15 @@ mod harness;
 
 use std::collections::BTreeSet;
 
-use etherparse::PacketBuilder;
 use harness::{
     HZ, Router, Setup,
+    access::{self, Access, Host},
     bridge::{LAN, WAN, bridge_with},
     datagram::Datagram,
     town::{self, EAST, NARROW, WEST, town_with},
 };
 use weir_graph::{
     customers::Customer,
-    fib::{Prefix4, Prefix6},
     latency,
     nodes::shaper,
     ports::Side,
@@ -28,41 +27,26 @@ use weir_stats::{Reader, Value};
 /// Alice and Bob, both with both versions.
 const CUSTOMERS: [(&str, u32); 4] =
     [("10.0.0.2/32", 1), ("2001:db8:0:100::/56", 1), ("10.0.0.0/24", 2), ("2001:db8:0:200::1/128", 2)];
-const ALICE: [&str; 2] = ["10.0.0.2", "2001:db8:0:1ff::7"];
-const BOB: [&str; 2] = ["10.0.0.3", "2001:db8:0:200::1"];
-const SERVER: [&str; 2] = ["192.0.2.7", "2001:db9::7"];
+const ALICE: Host = ["10.0.0.2", "2001:db8:0:1ff::7"];
+const BOB: Host = ["10.0.0.3", "2001:db8:0:200::1"];
+const SERVER: Host = ["192.0.2.7", "2001:db9::7"];
 /// Nobody's either.
-const OTHER: [&str; 2] = ["192.0.2.9", "2001:db9::9"];
+const OTHER: Host = ["192.0.2.9", "2001:db9::9"];
 /// Bytes of user data.
 const DATA: usize = 40;
 
 fn become_customers(router: &mut Router, list: &[(&str, u32)]) {
-    let list = list.iter().map(|(text, column)| {
-        let prefix = text.parse::<Prefix4>().map_or_else(|_| text.parse::<Prefix6>().unwrap(), Prefix6::from);
-        (prefix, Customer::of_column(*column))
-    });
+    let list = list.iter().map(|(text, column)| (access::prefix(text), Customer::of_column(*column)));
     router.customers.as_mut().unwrap().replace(list).unwrap();
 }
 
-/// An Ethernet frame from one to the other, of IPv4 or of IPv6 as the addresses are.
-fn udp(from: &str, to: &str, port: u16) -> Vec<u8> {
-    let mut frame = Vec::new();
-    let link = PacketBuilder::ethernet2([2; 6], [4; 6]);
-    let ip = match from.parse().unwrap() {
-        std::net::IpAddr::V4(source) => {
-            link.ipv4(source.octets(), to.parse::<std::net::Ipv4Addr>().unwrap().octets(), 64)
-        }
-        std::net::IpAddr::V6(source) => {
-            link.ipv6(source.octets(), to.parse::<std::net::Ipv6Addr>().unwrap().octets(), 64)
-        }
-    };
-    ip.udp(port, 53).write(&mut frame, &[7; DATA]).unwrap();
-    frame
+/// A frame from one to the other.
+fn udp(access: Access, from: Host, to: Host, port: u16) -> Vec<u8> {
+    framed(access, &access.udp((from, port), (to, 53), DATA))
 }
 
-/// The frame with a tag.
-fn tagged(frame: &[u8]) -> Vec<u8> {
-    [&frame[..12], &[0x81, 0, 0, 5], &frame[12..]].concat()
+fn framed(access: Access, packet: &[u8]) -> Vec<u8> {
+    access.frame([4; 6], [2; 6], packet)
 }
 
 /// Packets and bytes by customer's column.
@@ -94,13 +78,13 @@ fn a_mixed_vector_counts_for_those_whose_packets_they_are() {
     let (mut up, mut down) = (vec![(0, 0); 3], vec![(0, 0); 3]);
     // More than a vector, no two neighbours alike.
     for at in 0..600_u16 {
-        let version = usize::from(at % 7 < 3);
+        let access = Access::ALL[usize::from(at) % Access::ALL.len()];
         let frame = match at % 5 {
             0 => arp.clone(),
-            1 => udp(ALICE[version], SERVER[version], at),
-            2 => tagged(&udp(SERVER[version], BOB[version], at)),
-            3 => udp(BOB[version], ALICE[version], at),
-            _ => udp(SERVER[version], OTHER[version], at),
+            1 => udp(access, ALICE, SERVER, at),
+            2 => udp(access, SERVER, BOB, at),
+            3 => udp(access, BOB, ALICE, at),
+            _ => udp(access, SERVER, OTHER, at),
         };
         let bytes = frame.len() as u64;
         let count = |of: &mut Vec<(u64, u64)>, column: usize| {
@@ -123,45 +107,49 @@ fn a_mixed_vector_counts_for_those_whose_packets_they_are() {
 }
 
 #[test]
-fn round_trips_of_ip6_count_for_their_customers() {
-    let mut router = measuring();
-    let segment = |back: bool, flags: &str, sequence, acknowledgement, timestamps: (u32, u32)| {
-        let (from, to, ports) =
-            if back { (SERVER[1], ALICE[1], (443, 5000)) } else { (ALICE[1], SERVER[1], (5000, 443)) };
-        let [from, to] = [from, to].map(|text| text.parse::<std::net::Ipv6Addr>().unwrap().octets());
-        let option = etherparse::TcpOptionElement::Timestamp(timestamps.0, timestamps.1);
-        let mut builder = PacketBuilder::ethernet2([2; 6], [4; 6])
-            .ipv6(from, to, 64)
-            .tcp(ports.0, ports.1, sequence, 64_000)
-            .options(&[option])
-            .unwrap();
-        for flag in flags.chars() {
-            builder = if flag == 'S' { builder.syn() } else { builder.ack(acknowledgement) };
-        }
-        let mut frame = Vec::new();
-        builder.write(&mut frame, &[7; 4][..if flags == "A" { 4 } else { 0 }]).unwrap();
-        frame
-    };
-    for (port, frame) in [
-        (LAN, segment(false, "S", 99, 0, (10, 0))),
-        (WAN, segment(true, "SA", 499, 100, (70, 10))),
-        (LAN, segment(false, "A", 100, 500, (20, 70))),
-        (WAN, segment(true, "A", 500, 104, (80, 20))),
-    ] {
-        assert_eq!(router.forward(port, &frame).len(), 1);
-        router.pass(3_000);
-    }
-    let mut sum = |path: &str, column: usize| -> u64 {
-        let reader = Reader::of(router.counters.segment()).unwrap();
-        let Value::Simple(rows) = reader.read(&reader.find(path).unwrap().unwrap()).unwrap() else {
-            panic!()
+fn round_trips_count_for_their_customers_whatever_their_packets_wear() {
+    for access in Access::ALL {
+        let mut router = measuring();
+        let segment = |back: bool, flags: &str, sequence, acknowledgement, timestamps: (u32, u32)| {
+            let (from, to, ports) =
+                if back { (SERVER, ALICE, (443, 5000)) } else { (ALICE, SERVER, (5000, 443)) };
+            let option = etherparse::TcpOptionElement::Timestamp(timestamps.0, timestamps.1);
+            let builder = access.ip(from, to).tcp(ports.0, ports.1, sequence, 64_000);
+            let mut builder = builder.options(&[option]).unwrap();
+            for flag in flags.chars() {
+                builder = if flag == 'S' { builder.syn() } else { builder.ack(acknowledgement) };
+            }
+            let mut packet = Vec::new();
+            builder.write(&mut packet, &[7; 4][..if flags == "A" { 4 } else { 0 }]).unwrap();
+            framed(access, &packet)
         };
-        rows[1][column * latency::WIDTH..][..latency::WIDTH - 1].iter().sum()
-    };
-    // The server's answer to Alice's data: what is beyond weir on her other side.
-    assert_eq!([0, 1, 2].map(|column| sum("/rtt/customers/wan", column)), [0, 1, 0]);
-    assert_eq!([0, 1, 2].map(|column| sum("/rtt/customers/lan", column)), [0; 3]);
+        for (port, frame) in [
+            (LAN, segment(false, "S", 99, 0, (10, 0))),
+            (WAN, segment(true, "SA", 499, 100, (70, 10))),
+            (LAN, segment(false, "A", 100, 500, (20, 70))),
+            (WAN, segment(true, "A", 500, 104, (80, 20))),
+        ] {
+            assert_eq!(router.forward(port, &frame).len(), 1);
+            router.pass(3_000);
+        }
+        let mut sum = |path: &str, column: usize| -> u64 {
+            let reader = Reader::of(router.counters.segment()).unwrap();
+            let Value::Simple(rows) = reader.read(&reader.find(path).unwrap().unwrap()).unwrap() else {
+                panic!()
+            };
+            rows[1][column * latency::WIDTH..][..latency::WIDTH - 1].iter().sum()
+        };
+        // The server's answer to Alice's data: what is beyond weir on her other side.
+        let (wan, lan) = (
+            [0, 1, 2].map(|at| sum("/rtt/customers/wan", at)),
+            [0, 1, 2].map(|at| sum("/rtt/customers/lan", at)),
+        );
+        assert_eq!((wan, lan), ([0, 1, 0], [0; 3]), "{}", access.name);
+    }
 }
+
+/// As many as are given to other workers in a test: none comes back.
+const FRAMES: u32 = 1 << 14;
 
 /// A shaper without a plan: nothing waits.
 fn shaped(workers: usize) -> Setup {
@@ -175,9 +163,13 @@ fn shaped(workers: usize) -> Setup {
         frame: 2048,
         mtu: 1514,
     };
-    let setup =
-        shaper::Setup { settings, capacity: Capacity { customers: 8, nodes: 8 }, frames: 1024, common: None };
-    Setup { workers, shaper: Some(setup), ..Setup::default() }
+    let setup = shaper::Setup {
+        settings,
+        capacity: Capacity { customers: 8, nodes: 8 },
+        frames: FRAMES as usize,
+        common: None,
+    };
+    Setup { workers, frames: FRAMES, shaper: Some(setup), ..Setup::default() }
 }
 
 /// Which workers the packets that come of a frame end up at.
@@ -200,25 +192,20 @@ fn all_packets_of_a_shaped_customer_meet_one_worker() {
         let mut router = bridge_with(&shaped(workers));
         become_customers(&mut router, &CUSTOMERS);
         let mut by_flow = BTreeSet::new();
-        for port in 1000..1040 {
-            for version in [0, 1] {
-                for (column, [four, six]) in [(1, ALICE), (2, BOB)] {
-                    let own = [four, six][version];
-                    let (up, down) = (udp(own, SERVER[version], port), udp(SERVER[version], own, port));
-                    for frame in [up.clone(), tagged(&up)] {
-                        assert_eq!(owners(&mut router, LAN, &frame), [column % workers]);
-                    }
-                    assert_eq!(owners(&mut router, WAN, &down), [column % workers]);
-                }
-                // Between the two: where it goes.
-                let between = udp(BOB[version], ALICE[version], port);
-                assert_eq!(owners(&mut router, WAN, &between), [1 % workers]);
-                let nobodys = udp(SERVER[version], OTHER[version], port);
-                by_flow.extend(owners(&mut router, WAN, &nobodys));
+        for (port, access) in (1000..1040).flat_map(|port| Access::ALL.map(|access| (port, access))) {
+            let name = access.name;
+            for (column, own) in [(1, ALICE), (2, BOB)] {
+                let (up, down) = (udp(access, own, SERVER, port), udp(access, SERVER, own, port));
+                assert_eq!(owners(&mut router, LAN, &up), [column % workers], "{name}");
+                assert_eq!(owners(&mut router, WAN, &down), [column % workers], "{name}");
             }
-            let piece = Datagram::udp_ports(SERVER[0], port, 53, 64).from(BOB[0]);
-            for piece in [piece.clone().fragment(0, true), piece.fragment(9, false)] {
-                assert_eq!(owners(&mut router, LAN, &piece.frame(LAN)), [2 % workers]);
+            // Between the two: where it goes.
+            let between = udp(access, BOB, ALICE, port);
+            assert_eq!(owners(&mut router, WAN, &between), [1 % workers], "{name}");
+            by_flow.extend(owners(&mut router, WAN, &udp(access, SERVER, OTHER, port)));
+            let whole = access.udp((BOB, port), (SERVER, 53), 64);
+            for piece in access.pieces(&whole, 24, port) {
+                assert_eq!(owners(&mut router, LAN, &framed(access, &piece)), [2 % workers], "{name}");
             }
         }
         assert_eq!(by_flow.len(), workers, "what is nobody's is spread over all");
@@ -251,7 +238,7 @@ fn the_pieces_of_what_a_router_cuts_meet_their_customers_worker() {
 fn customers_come_and_go_while_packets_flow() {
     let mut router = bridge_with(&shaped(4));
     let frames: Vec<_> =
-        (1000..1040).flat_map(|port| [0, 1].map(|at| udp(ALICE[at], SERVER[at], port))).collect();
+        (1000..1040).flat_map(|port| Access::ALL.map(|access| udp(access, ALICE, SERVER, port))).collect();
     let found = |router: &mut Router| -> BTreeSet<usize> {
         frames.iter().flat_map(|frame| owners(router, LAN, frame)).collect()
     };

@@ -13,7 +13,7 @@ use harness::{
     seeds::seeds,
 };
 
-/// Four to ten seconds of the test profile, by how busy the machine is.
+/// Ten to thirty seconds of the test profile, by how busy the machine is.
 const SCRIPTS: usize = 300_000;
 
 fn folder() -> PathBuf {
@@ -62,5 +62,5 @@ fn scripts_that_grew_from_the_seeds_play() {
         player.play(&script);
     }
     let drops = player.drops();
-    assert!(drops.len() >= 28, "only these reasons were met: {drops:?}");
+    assert!(drops.len() >= 48, "only these reasons were met: {drops:?}");
 }

@@ -1,4 +1,5 @@
-//! Round-trip times through the whole graph: what is counted for whom, in the segment, as readers find it.
+//! Round-trip times through the whole graph: what is counted for whom, in the segment, as readers find it. In a router, and in a bridge whatever the
+//! packets wear there.
 //!
 //! The state machine that decides which packet answers which has tests of its own (`tests/rtt`). Here time is the processor's: packets leave a little after they
 //! came in, and how much later is measured around the graph.
@@ -7,18 +8,19 @@
 
 mod harness;
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 
-use etherparse::{PacketBuilder, TcpOptionElement};
+use etherparse::TcpOptionElement;
 use harness::{
     Router, Setup,
-    datagram::{Datagram, arriving},
-    town::{self, EAST, HOST, NARROW, WEST, town_with},
+    access::{self, Access, Host},
+    bridge::{self, bridge_with},
+    port_mac, town,
+    town::town_with,
 };
 use weir_graph::{
     clock::{self, Clock},
     customers::Customer,
-    fib::Prefix4,
     latency,
     node::Forget,
     round_trips::{COMBINED_BY_CUSTOMER, LATENCY_BY_CUSTOMER, SIMPLE_BY_CUSTOMER},
@@ -29,11 +31,55 @@ use weir_stats::{Bounds, Distribution, Pair, Reader, Value};
 const LAN: usize = 0;
 const WAN: usize = 1;
 /// Customers: those behind the west port, and the servers in the east.
-const CUSTOMERS: [(&str, u32); 2] = [("10.0.0.0/24", LAN as u32), ("192.0.2.0/24", WAN as u32)];
+const CUSTOMERS: [(&str, u32); 4] = [
+    ("10.0.0.0/24", LAN as u32),
+    ("2001:db8::/64", LAN as u32),
+    ("192.0.2.0/24", WAN as u32),
+    ("2001:db8:f::/48", WAN as u32),
+];
+const HOST: Host = [town::HOST, town::HOST6];
+const FAR: Host = [town::FAR, town::FAR6];
+const FAR_NARROW: Host = [town::FAR_NARROW, town::FAR6_NARROW];
+
+/// What stands between host and servers, and how it takes their packets.
+#[derive(Clone, Copy)]
+enum Place {
+    Router(Access),
+    Bridge(Access),
+}
+
+impl Place {
+    fn all() -> impl Iterator<Item = Place> {
+        let plain = Access::ALL[..2].iter().map(|access| Place::Router(*access));
+        plain.chain(Access::ALL.map(Place::Bridge))
+    }
+
+    fn access(self) -> Access {
+        let (Place::Router(access) | Place::Bridge(access)) = self;
+        access
+    }
+
+    fn name(self) -> String {
+        let kind = if matches!(self, Place::Router(_)) { "router" } else { "bridge" };
+        format!("{kind}, {}", self.access().name)
+    }
+
+    /// The port that a host is behind.
+    fn port(self, host: Host) -> u16 {
+        match (self, host) {
+            (Place::Router(_), HOST) => town::WEST,
+            (Place::Router(_), FAR) => town::EAST,
+            (Place::Router(_), _) => town::NARROW,
+            (Place::Bridge(_), HOST) => bridge::LAN,
+            (Place::Bridge(_), _) => bridge::WAN,
+        }
+    }
+}
 
 struct Trial {
     router: Router,
     clock: Clock,
+    place: Place,
 }
 
 /// What a segment says.
@@ -47,12 +93,15 @@ struct Tcp {
 }
 
 impl Trial {
-    fn new() -> Trial {
+    fn new(place: Place) -> Trial {
         let clock = Clock::calibrate();
         let rtt = Settings { interval: 0, settling: 0, ..Settings::new(clock, 1024) };
-        let mut router = town_with(&Setup { rtt: Some(rtt), clock, ..Setup::default() });
-        let list = CUSTOMERS
-            .map(|(prefix, column)| (prefix.parse::<Prefix4>().unwrap().into(), Customer::of_column(column)));
+        let setup = Setup { rtt: Some(rtt), clock, ..Setup::default() };
+        let mut router = match place {
+            Place::Router(_) => town_with(&setup),
+            Place::Bridge(_) => bridge_with(&setup),
+        };
+        let list = CUSTOMERS.map(|(text, column)| (access::prefix(text), Customer::of_column(column)));
         router.customers.as_mut().unwrap().replace(list).unwrap();
         for vector in COMBINED_BY_CUSTOMER {
             router.counters.grow_combined(vector, 2).unwrap();
@@ -64,16 +113,13 @@ impl Trial {
             router.counters.grow_simple(vector, 2 * latency::WIDTH).unwrap();
         }
         router.now = clock::now(); // real time, so that what happens inside takes some
-        Trial { router, clock }
+        Trial { router, clock, place }
     }
 
     /// A segment from the host to the server, or back; when it came in, and by when it had left.
     fn segment(&mut self, out: bool, tcp: Tcp) -> (u64, u64) {
-        let (host, server): (Ipv4Addr, Ipv4Addr) = (HOST.parse().unwrap(), town::FAR.parse().unwrap());
-        let (from, to, ports, port) =
-            if out { (host, server, (50_000, 443), WEST) } else { (server, host, (443, 50_000), EAST) };
-        let mut builder =
-            PacketBuilder::ipv4(from.octets(), to.octets(), 64).tcp(ports.0, ports.1, tcp.sequence, 64_000);
+        let (from, to, ports) = if out { (HOST, FAR, (50_000, 443)) } else { (FAR, HOST, (443, 50_000)) };
+        let mut builder = self.place.access().ip(from, to).tcp(ports.0, ports.1, tcp.sequence, 64_000);
         for flag in tcp.flags.chars() {
             builder = match flag {
                 'S' => builder.syn(),
@@ -85,15 +131,26 @@ impl Trial {
             let (value, echo) = tcp.timestamps;
             builder = builder.options(&[TcpOptionElement::Timestamp(value, echo)]).unwrap();
         }
-        let mut datagram = Vec::new();
-        builder.write(&mut datagram, &vec![b'x'; tcp.length]).unwrap();
-        self.pass(port, &datagram)
+        let mut packet = Vec::new();
+        builder.write(&mut packet, &vec![b'x'; tcp.length]).unwrap();
+        self.pass(from, &packet)
     }
 
-    fn pass(&mut self, port: u16, datagram: &[u8]) -> (u64, u64) {
+    /// The frame in which a host sends a packet, and the port by which it comes.
+    fn frame(&self, from: Host, packet: &[u8]) -> (u16, Vec<u8>) {
+        let port = self.place.port(from);
+        (port, self.place.access().frame(port_mac(port), [6, 0, 0, 0, 0, 1], packet))
+    }
+
+    fn udp(&self, from: Host, to: Host, length: usize) -> Vec<u8> {
+        self.place.access().udp((from, 4000), (to, 5000), length)
+    }
+
+    fn pass(&mut self, from: Host, packet: &[u8]) -> (u64, u64) {
+        let (port, frame) = self.frame(from, packet);
         self.router.now = clock::now();
         let came = self.router.now;
-        assert!(!self.router.forward(port, &arriving(port, datagram)).is_empty());
+        assert!(!self.router.forward(port, &frame).is_empty(), "{}", self.place.name());
         (came, clock::now())
     }
 
@@ -135,6 +192,19 @@ impl Trial {
         rows[1].clone()
     }
 
+    /// How many times are counted at each port that has any.
+    fn counts_by_port(&mut self, path: &str) -> BTreeMap<u16, u64> {
+        let count = |port| (port, self.distribution(path, usize::from(port)).count());
+        (0..4).map(count).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Counts by host, as counts by the ports that they are behind.
+    fn by_port(&self, counts: [(Host, u64); 3]) -> BTreeMap<u16, u64> {
+        let mut ports = BTreeMap::new();
+        counts.iter().for_each(|(host, count)| *ports.entry(self.place.port(*host)).or_default() += count);
+        ports
+    }
+
     fn distribution(&mut self, path: &str, object: usize) -> Distribution {
         let bounds = Bounds::of_names(&latency::names()).unwrap();
         let columns = self.simple(path);
@@ -144,8 +214,10 @@ impl Trial {
 
 #[test]
 fn a_round_trip_is_counted_where_it_belongs() {
-    for timestamps in [true, false] {
-        let mut it = Trial::new();
+    for (place, timestamps) in Place::all().flat_map(|place| [(place, true), (place, false)]) {
+        let mut it = Trial::new(place);
+        let (east, west) = (usize::from(place.port(FAR)), usize::from(place.port(HOST)));
+        let name = place.name();
         it.connect(timestamps);
         let stamp = |value, echo| if timestamps { (value, echo) } else { (0, 0) };
         // The server's answer to the host's data: what lies between is beyond the host's customer's other side.
@@ -158,26 +230,27 @@ fn a_round_trip_is_counted_where_it_belongs() {
         let (answered, _) = it.segment(false, answer);
         let range = [latest, earliest].map(|left| it.clock.duration(answered - left).as_micros() as u64);
         // The answer comes from the server's customer and goes to the host's.
-        for (path, object) in
-            [("/rtt/customers/lan", WAN), ("/rtt/customers/wan", LAN), ("/rtt/ports", usize::from(EAST))]
+        for (path, object) in [("/rtt/customers/lan", WAN), ("/rtt/customers/wan", LAN), ("/rtt/ports", east)]
         {
             let distribution = it.distribution(path, object);
-            assert_eq!(distribution.count(), 1, "{path} {timestamps}");
+            assert_eq!(distribution.count(), 1, "{name}: {path} {timestamps}");
             let sum = distribution.sum().unwrap();
-            assert!((range[0]..=range[1] + 1).contains(&sum), "{path}: {sum} is not within {range:?}");
+            assert!(
+                (range[0]..=range[1] + 1).contains(&sum),
+                "{name}: {path}: {sum} is not within {range:?}"
+            );
             assert!(distribution.highest().unwrap() >= sum);
         }
-        for (path, object) in
-            [("/rtt/customers/lan", LAN), ("/rtt/customers/wan", WAN), ("/rtt/ports", usize::from(WEST))]
+        for (path, object) in [("/rtt/customers/lan", LAN), ("/rtt/customers/wan", WAN), ("/rtt/ports", west)]
         {
-            assert_eq!(it.distribution(path, object).count(), 0, "{path}");
+            assert_eq!(it.distribution(path, object).count(), 0, "{name}: {path}");
         }
         let expected = if timestamps { [1, 0, 0, 0] } else { [0, 1, 0, 0] };
-        assert_eq!(it.simple("/rtt/samples"), expected);
+        assert_eq!(it.simple("/rtt/samples"), expected, "{name}");
         let record = record(&mut it);
         let number = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap());
         let (rtt, least) = (number(16), number(24));
-        let sum = it.distribution("/rtt/ports", usize::from(EAST)).sum().unwrap();
+        let sum = it.distribution("/rtt/ports", east).sum().unwrap();
         assert!(number(0) == 0 && (rtt / 1000).abs_diff(sum) <= 1, "{rtt} ns, {sum} µs");
         // The flow table has room for some bits of the least one.
         assert!(least <= rtt && rtt - least <= 10, "{rtt} {least}");
@@ -188,12 +261,13 @@ fn a_round_trip_is_counted_where_it_belongs() {
             std::net::Ipv6Addr::from(<[u8; 16]>::try_from(&record[at..at + 16]).unwrap()).to_canonical()
         };
         assert_eq!(
-            (address(32).to_string(), address(48).to_string()),
-            (town::FAR.to_owned(), HOST.to_owned())
+            (address(32), address(48)),
+            (place.access().address(FAR), place.access().address(HOST)),
+            "{name}"
         );
         let ports = [443_u16.to_le_bytes(), 50_000_u16.to_le_bytes()].concat();
         assert_eq!(&record[64..68], ports);
-        assert_eq!(&record[68..72], [u8::from(!timestamps), 0, EAST as u8, 0]);
+        assert_eq!(&record[68..72], [u8::from(!timestamps), 0, east as u8, 0]);
         assert_eq!(&record[72..], [1, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0], "customers 1 and 0, TCP");
     }
 }
@@ -209,117 +283,161 @@ fn record(it: &mut Trial) -> Vec<u8> {
 
 #[test]
 fn every_packet_counts_for_its_customers_and_ports() {
-    let mut it = Trial::new();
-    for (destination, length) in [(town::FAR, 100), (town::FAR, 8), (town::FAR_NARROW, 50)] {
-        it.pass(WEST, &Datagram::udp(destination, length).bytes());
+    for place in Place::all() {
+        let (mut it, name) = (Trial::new(place), place.name());
+        let (mut up, mut down) = ([Pair::default(); 2], [Pair::default(); 2]);
+        for (from, to, length) in [(HOST, FAR, 100), (HOST, FAR, 8), (HOST, FAR_NARROW, 50), (FAR, HOST, 30)]
+        {
+            let packet = it.udp(from, to, length);
+            it.pass(from, &packet);
+            let bytes = it.frame(from, &packet).1.len() as u64;
+            let count = |of: &mut [Pair; 2], host| {
+                if let Some(at) = [HOST, FAR].iter().position(|customer| *customer == host) {
+                    of[at] = Pair { packets: of[at].packets + 1, bytes: of[at].bytes + bytes };
+                }
+            };
+            count(&mut up, from);
+            count(&mut down, to);
+        }
+        assert_eq!(it.combined("/customers/up"), up, "{name}");
+        assert_eq!(it.combined("/customers/down"), down, "{name}");
+        let counts = |it: &mut Trial, path: &str| [0, 1].map(|object| it.distribution(path, object).count());
+        assert_eq!(counts(&mut it, "/delay/customers/up"), [3, 1], "{name}");
+        assert_eq!(counts(&mut it, "/delay/customers/down"), [1, 2], "{name}");
+        let expected = it.by_port([(HOST, 1), (FAR, 2), (FAR_NARROW, 1)]);
+        assert_eq!(it.counts_by_port("/delay/ports"), expected, "{name}");
     }
-    it.pass(EAST, &Datagram::udp(HOST, 30).from(town::FAR).bytes());
-    let frame = |payload: u64| 14 + 20 + 8 + payload;
-    let pair = |packets, bytes| Pair { packets, bytes };
-    let up = pair(3, frame(100) + frame(8) + frame(50));
-    assert_eq!(it.combined("/customers/up"), [up, pair(1, frame(30))]);
-    assert_eq!(it.combined("/customers/down"), [pair(1, frame(30)), pair(2, frame(100) + frame(8))]);
-    let counts = |it: &mut Trial, path: &str| [0, 1].map(|object| it.distribution(path, object).count());
-    assert_eq!(counts(&mut it, "/delay/customers/up"), [3, 1]);
-    assert_eq!(counts(&mut it, "/delay/customers/down"), [1, 2]);
-    let by_port = [WEST, EAST, NARROW].map(|port| it.distribution("/delay/ports", usize::from(port)).count());
-    assert_eq!(by_port, [1, 2, 1]);
 }
 
 #[test]
 fn packets_of_one_vector_wait_each_for_themselves() {
-    let mut it = Trial::new();
-    let datagrams: Vec<_> = (0..40)
-        .map(|at| match at % 4 {
-            0 => (WEST, Datagram::udp(town::FAR, 10)),
-            1 => (WEST, Datagram::udp(town::FAR_NARROW, 10)),
-            2 => (EAST, Datagram::udp(HOST, 10).from(town::FAR)),
-            _ => (EAST, Datagram::udp(HOST, 10).from("203.0.113.9")),
-        })
-        .collect();
-    for (port, datagram) in &datagrams {
-        it.router.feed(*port, &datagram.frame(*port));
+    for place in Place::all() {
+        let (mut it, name) = (Trial::new(place), place.name());
+        for at in 0..40 {
+            let (from, to) = match at % 4 {
+                0 => (HOST, FAR),
+                1 => (HOST, FAR_NARROW),
+                2 => (FAR, HOST),
+                _ => (FAR_NARROW, HOST),
+            };
+            let (port, frame) = it.frame(from, &it.udp(from, to, 10));
+            it.router.feed(port, &frame);
+        }
+        it.router.now = clock::now();
+        assert_eq!(it.router.run().len(), 40);
+        let counts = |it: &mut Trial, path: &str| [0, 1].map(|object| it.distribution(path, object).count());
+        assert_eq!(counts(&mut it, "/delay/customers/up"), [20, 10], "{name}");
+        assert_eq!(counts(&mut it, "/delay/customers/down"), [20, 10], "{name}");
+        let expected = it.by_port([(HOST, 20), (FAR, 10), (FAR_NARROW, 10)]);
+        assert_eq!(it.counts_by_port("/delay/ports"), expected, "{name}");
+        let within = it.clock.duration(clock::now() - it.router.now).as_micros() as u64;
+        let sum = it.distribution("/delay/ports", usize::from(place.port(HOST))).sum().unwrap();
+        assert!(sum <= 20 * within, "{name}: {sum} of {within}");
     }
-    it.router.now = clock::now();
-    assert_eq!(it.router.run().len(), 40);
-    let counts = |it: &mut Trial, path: &str| [0, 1].map(|object| it.distribution(path, object).count());
-    assert_eq!(counts(&mut it, "/delay/customers/up"), [20, 10]);
-    assert_eq!(counts(&mut it, "/delay/customers/down"), [20, 10]);
-    let by_port = [WEST, EAST, NARROW].map(|port| it.distribution("/delay/ports", usize::from(port)).count());
-    assert_eq!(by_port, [20, 10, 10]);
-    let within = it.clock.duration(clock::now() - it.router.now).as_micros() as u64;
-    let sum = it.distribution("/delay/ports", usize::from(WEST)).sum().unwrap();
-    assert!(sum <= 20 * within, "{sum} of {within}");
 }
 
 #[test]
 fn what_was_sent_again_counts_by_direction() {
-    let mut it = Trial::new();
-    it.connect(true);
-    let data = |sequence, value| Tcp {
-        flags: "A",
-        sequence,
-        acknowledgement: 500,
-        timestamps: (value, 7),
-        length: 100,
-    };
-    it.segment(true, data(100, 20));
-    it.segment(true, data(200, 21));
-    it.segment(true, data(100, 22));
-    assert_eq!(it.simple("/customers/retransmissions/up"), [1, 0]);
-    assert_eq!(it.simple("/customers/retransmissions/down"), [0, 1]);
-    it.segment(true, data(400, 30));
-    it.segment(true, data(300, 29));
-    assert_eq!(it.simple("/customers/reordered/up"), [1, 0]);
-    assert_eq!(it.simple("/customers/reordered/down"), [0, 1]);
-    assert_eq!(it.simple("/customers/retransmissions/up"), [1, 0]);
+    for place in Place::all() {
+        println!("{}", place.name()); // shown if it fails
+        let mut it = Trial::new(place);
+        it.connect(true);
+        let data = |sequence, value| Tcp {
+            flags: "A",
+            sequence,
+            acknowledgement: 500,
+            timestamps: (value, 7),
+            length: 100,
+        };
+        it.segment(true, data(100, 20));
+        it.segment(true, data(200, 21));
+        it.segment(true, data(100, 22));
+        assert_eq!(it.simple("/customers/retransmissions/up"), [1, 0]);
+        assert_eq!(it.simple("/customers/retransmissions/down"), [0, 1]);
+        it.segment(true, data(400, 30));
+        it.segment(true, data(300, 29));
+        assert_eq!(it.simple("/customers/reordered/up"), [1, 0]);
+        assert_eq!(it.simple("/customers/reordered/down"), [0, 1]);
+        assert_eq!(it.simple("/customers/retransmissions/up"), [1, 0]);
+    }
 }
 
 #[test]
 fn a_customer_that_is_gone_leaves_nothing_to_the_next() {
-    let mut it = Trial::new();
-    it.connect(true);
-    let data = Tcp { flags: "A", sequence: 100, acknowledgement: 500, timestamps: (20, 7), length: 100 };
-    it.segment(true, data);
-    it.segment(true, data);
-    it.segment(
-        false,
-        Tcp { flags: "A", sequence: 500, acknowledgement: 200, timestamps: (8, 20), length: 0 },
-    );
-    it.router.graph.forget(&Forget { customers: vec![LAN as u32], ..Forget::default() });
-    for path in ["/customers/up", "/customers/down"] {
-        let pairs = it.combined(path);
-        assert!(pairs[LAN].packets == 0 && pairs[LAN].bytes == 0 && pairs[WAN].packets > 0, "{path}");
+    for place in Place::all() {
+        println!("{}", place.name()); // shown if it fails
+        let mut it = Trial::new(place);
+        it.connect(true);
+        let data = Tcp { flags: "A", sequence: 100, acknowledgement: 500, timestamps: (20, 7), length: 100 };
+        it.segment(true, data);
+        it.segment(true, data);
+        it.segment(
+            false,
+            Tcp { flags: "A", sequence: 500, acknowledgement: 200, timestamps: (8, 20), length: 0 },
+        );
+        it.router.graph.forget(&Forget { customers: vec![LAN as u32], ..Forget::default() });
+        for path in ["/customers/up", "/customers/down"] {
+            let pairs = it.combined(path);
+            assert!(pairs[LAN].packets == 0 && pairs[LAN].bytes == 0 && pairs[WAN].packets > 0, "{path}");
+        }
+        for path in ["/rtt/customers/wan", "/delay/customers/up", "/delay/customers/down"] {
+            let distribution = it.distribution(path, LAN);
+            assert_eq!((distribution.count(), distribution.sum()), (0, Some(0)), "{path}");
+        }
+        assert_eq!(it.distribution("/rtt/customers/lan", WAN).count(), 1);
+        assert_eq!(it.simple("/customers/retransmissions/up"), [0, 0]);
+        assert_eq!(it.simple("/customers/retransmissions/down"), [0, 1]);
     }
-    for path in ["/rtt/customers/wan", "/delay/customers/up", "/delay/customers/down"] {
-        let distribution = it.distribution(path, LAN);
-        assert_eq!((distribution.count(), distribution.sum()), (0, Some(0)), "{path}");
-    }
-    assert_eq!(it.distribution("/rtt/customers/lan", WAN).count(), 1);
-    assert_eq!(it.simple("/customers/retransmissions/up"), [0, 0]);
-    assert_eq!(it.simple("/customers/retransmissions/down"), [0, 1]);
 }
 
 #[test]
 fn flows_that_are_silent_end_though_no_packet_comes() {
-    let mut it = Trial::new();
-    it.connect(true);
-    let second = it.clock.hz();
-    it.router.pass(second);
-    assert_eq!(it.simple("/rtt/flows"), [1, 1, 0, 0, 0]);
-    for _ in 0..3000 {
-        it.router.pass(second / 5);
+    for place in Place::all() {
+        println!("{}", place.name()); // shown if it fails
+        let mut it = Trial::new(place);
+        it.connect(true);
+        let second = it.clock.hz();
+        it.router.pass(second);
+        assert_eq!(it.simple("/rtt/flows"), [1, 1, 0, 0, 0]);
+        for _ in 0..3000 {
+            it.router.pass(second / 5);
+        }
+        assert_eq!(it.simple("/rtt/flows"), [0, 1, 1, 0, 0]);
     }
-    assert_eq!(it.simple("/rtt/flows"), [0, 1, 1, 0, 0]);
 }
 
 #[test]
 fn an_echo_is_measured() {
-    let mut it = Trial::new();
-    it.pass(WEST, &Datagram::echo(town::FAR).bytes());
-    let mut reply = Datagram::echo(HOST).from(town::FAR).bytes();
-    reply[20] = 0;
-    it.pass(EAST, &reply);
-    assert_eq!(it.simple("/rtt/samples"), [0, 0, 1, 0]);
-    assert_eq!(it.distribution("/rtt/ports", usize::from(EAST)).count(), 1);
+    for place in Place::all() {
+        let (mut it, name) = (Trial::new(place), place.name());
+        it.pass(HOST, &place.access().echo(HOST, FAR, false));
+        it.pass(FAR, &place.access().echo(FAR, HOST, true));
+        assert_eq!(it.simple("/rtt/samples"), [0, 0, 1, 0], "{name}");
+        assert_eq!(it.distribution("/rtt/ports", usize::from(place.port(FAR))).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn of_a_datagram_in_pieces_only_the_first_is_taken_for_what_it_carries() {
+    for place in Place::all() {
+        let (mut it, name) = (Trial::new(place), place.name());
+        it.connect(true);
+        let mut packet = Vec::new();
+        let options = [TcpOptionElement::Timestamp(20, 7)];
+        let builder = place.access().ip(HOST, FAR).tcp(50_000, 443, 100, 64_000).ack(500);
+        builder.options(&options).unwrap().write(&mut packet, &[b'x'; 100]).unwrap();
+        // The later pieces hold what looks like headers of other flows.
+        let pieces = place.access().pieces(&packet, 40, 9);
+        assert_eq!(pieces.len(), 4);
+        let flows = it.simple("/rtt/flows");
+        for piece in pieces.iter().rev() {
+            it.pass(HOST, piece);
+        }
+        it.router.pass(it.clock.hz());
+        assert_eq!(it.simple("/rtt/flows")[1], 1, "{name}: {flows:?}");
+        // The first one is answered as a whole segment is.
+        let answer = Tcp { flags: "A", sequence: 500, acknowledgement: 200, timestamps: (8, 20), length: 0 };
+        it.segment(false, answer);
+        assert_eq!(it.simple("/rtt/samples"), [1, 0, 0, 0], "{name}");
+    }
 }

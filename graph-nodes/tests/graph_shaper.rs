@@ -1,20 +1,21 @@
-//! The shaper in the graph, on virtual time: which packets wait, for how long, what becomes of them, and what the segment says of it.
+//! The shaper in the graph, on virtual time: which packets wait, for how long, what becomes of them, and what the segment says of it. All of it whatever
+//! the packets wear.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod harness;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use etherparse::IpNumber;
 use harness::{
     HZ, Router, Sent, Setup,
+    access::{self, Access, Host, Version},
     bridge::{LAN, WAN, bridge_with},
-    datagram::Datagram,
+    datagram::header_checksum,
 };
 use weir_graph::{
     customers::Customer,
-    fib::Prefix4,
     node::Forget,
     nodes::shaper,
     shaped::{self, Capacity},
@@ -23,12 +24,15 @@ use weir_graph::{
 use weir_stats::{Reader, Value};
 
 /// Customers, and their columns.
-const ALICE: &str = "10.0.0.2";
-const BOB: &str = "10.0.0.3";
-const SERVER: &str = "192.0.2.7";
-const NAMES: [(&str, u32); 2] = [(ALICE, 0), (BOB, 1)];
-/// Bytes of user data so that a frame has 1000 bytes.
-const DATA: usize = 1000 - 14 - 20 - 8;
+const ALICE: Host = ["10.0.0.2", "2001:db8:0:2::1"];
+const BOB: Host = ["10.0.0.3", "2001:db8:0:3::1"];
+const SERVER: Host = ["192.0.2.7", "2001:db9::7"];
+const STRANGERS: [Host; 3] =
+    [["10.0.0.9", "2001:db8:0:9::1"], ["10.0.0.10", "2001:db8:0:a::1"], ["10.0.0.11", "2001:db8:0:b::1"]];
+const NAMES: [(&str, u32); 4] =
+    [("10.0.0.2/32", 0), ("2001:db8:0:2::/64", 0), ("10.0.0.3/32", 1), ("2001:db8:0:3::/64", 1)];
+/// Bytes of a frame.
+const LENGTH: usize = 1000;
 /// 8000 bits in 8 ms.
 const MEGABIT: u64 = 1_000_000;
 
@@ -50,25 +54,24 @@ const SETTINGS: Settings =
 
 struct Trial {
     router: Router,
+    access: Access,
 }
 
 impl Trial {
     /// A bridge on which the two customers may send a megabit a second each way, and the link carries a hundred.
-    fn new() -> Trial {
-        Trial::with(SETTINGS)
+    fn new(access: Access) -> Trial {
+        Trial::with(access, SETTINGS)
     }
 
-    fn with(settings: Settings) -> Trial {
+    fn with(access: Access, settings: Settings) -> Trial {
+        println!("{}", access.name); // shown if it fails
         let capacity = Capacity { customers: 8, nodes: 8 };
         let setup = shaper::Setup { settings, capacity, frames: 1024, common: None };
         let mut router = bridge_with(&Setup { shaper: Some(setup), ..Setup::measuring() });
-        let list = NAMES.map(|(name, column)| {
-            let prefix = format!("{name}/32").parse::<Prefix4>().unwrap();
-            (prefix.into(), Customer::of_column(column))
-        });
+        let list = NAMES.map(|(text, column)| (access::prefix(text), Customer::of_column(column)));
         router.customers.as_mut().unwrap().replace(list).unwrap();
         shaped::grow(&mut router.counters, 3, 1).unwrap();
-        let mut trial = Trial { router };
+        let mut trial = Trial { router, access };
         let both = [Direction::Down, Direction::Up];
         let links = both.map(|direction| link(direction, 100 * MEGABIT));
         let leaves = [0, 1].map(|column| both.map(|direction| leaf(column, direction, MEGABIT)));
@@ -88,24 +91,47 @@ impl Trial {
         self.router.pass(0);
     }
 
-    /// A frame of 1000 bytes for a customer, one of many of a flow.
-    fn down(&mut self, customer: &str, port: u16) {
-        let frame = Datagram::udp_ports(customer, 53, port, DATA).from(SERVER).frame(WAN);
-        self.router.feed(WAN, &frame);
+    /// A packet in a frame of [`LENGTH`] bytes.
+    fn packet(&self, from: (Host, u16), to: (Host, u16)) -> Vec<u8> {
+        let headers = self.access.overhead() + self.access.udp(from, to, 0).len();
+        self.access.udp(from, to, LENGTH - headers)
     }
 
-    fn up(&mut self, customer: &str, port: u16) {
-        let frame = Datagram::udp_ports(SERVER, port, 53, DATA).from(customer).frame(LAN);
-        self.router.feed(LAN, &frame);
+    fn frame(&self, packet: &[u8]) -> Vec<u8> {
+        self.access.frame([4; 6], [2; 6], packet)
+    }
+
+    fn feed(&mut self, port: u16, packet: &[u8]) {
+        let frame = self.frame(packet);
+        self.router.feed(port, &frame);
+    }
+
+    /// A frame for a customer, one of many of a flow.
+    fn down(&mut self, customer: Host, port: u16) {
+        let packet = self.packet((SERVER, 53), (customer, port));
+        self.feed(WAN, &packet);
+    }
+
+    fn up(&mut self, customer: Host, port: u16) {
+        let packet = self.packet((customer, port), (SERVER, 53));
+        self.feed(LAN, &packet);
     }
 
     /// An acknowledgement without data.
-    fn acknowledge(&mut self, customer: &str, number: u32) {
-        let ports = [0x9c, 0x40, 0x01, 0xbb, 0, 0, 0, 1];
-        let rest = [5 << 4, 1 << 4, 1, 0, 0, 0, 0, 0];
-        let segment = [&ports[..], &number.to_be_bytes(), &rest].concat();
-        let frame = Datagram::of(IpNumber::TCP, SERVER, segment).from(customer).frame(LAN);
-        self.router.feed(LAN, &frame);
+    fn acknowledge(&mut self, customer: Host, number: u32) {
+        let mut packet = Vec::new();
+        let builder = self.access.ip(customer, SERVER).tcp(40_000, 443, 1, 256).ack(number);
+        builder.write(&mut packet, &[]).unwrap();
+        self.feed(LAN, &packet);
+    }
+
+    /// Whether a frame is for this host.
+    fn is_for(&self, frame: &[u8], host: Host) -> bool {
+        let packet = self.access.packet(frame);
+        match self.access.address(host) {
+            IpAddr::V4(address) => packet[16..20] == address.octets(),
+            IpAddr::V6(address) => packet[24..40] == address.octets(),
+        }
     }
 
     /// Lets time pass in steps of 100 µs; what left, and when.
@@ -142,233 +168,316 @@ impl Trial {
 
 #[test]
 fn packets_leave_at_the_customers_rate_each_way() {
-    let mut trial = Trial::new();
-    for _ in 0..10 {
-        trial.down(ALICE, 4000);
-        trial.up(ALICE, 4000);
-        trial.down(BOB, 4000);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        for _ in 0..10 {
+            trial.down(ALICE, 4000);
+            trial.up(ALICE, 4000);
+            trial.down(BOB, 4000);
+        }
+        let at_once = trial.router.run().len() + trial.router.pass(0).len();
+        assert_eq!(at_once, 2, "the first of each direction");
+        assert_eq!(trial.router.graph.held(), 28);
+        let left = trial.watch(200_000);
+        assert_eq!(left.len(), 28);
+        // Bob's first one waits for the link, which takes 80 µs for alice's; after idle time the link takes two at once.
+        let ways = [(LAN, ALICE, 1, 0), (LAN, BOB, 0, 100), (WAN, SERVER, 1, 0)];
+        for (port, destination, first, later) in ways {
+            let times: Vec<u64> = left
+                .iter()
+                .filter(|(_, sent)| sent.port == port && trial.is_for(&sent.frame, destination))
+                .map(|(time, _)| *time)
+                .collect();
+            let expected: Vec<u64> = (first..10).map(|n| if n == 0 { later } else { n * 8000 }).collect();
+            assert_eq!(times, expected, "{destination:?}");
+        }
+        assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (10, 10_000));
+        assert_eq!(trial.pair("/shaper/customers/up/sent", 0), (10, 10_000));
+        assert_eq!(trial.pair("/shaper/customers/down/tins/sent", 9), (10, 10_000), "bob's best effort");
+        assert_eq!(trial.pair("/shaper/customers/down/backlog", 0), (0, 0));
+        assert_eq!(trial.pair("/shaper/nodes/down/sent", 0), (20, 20_000));
     }
-    let at_once = trial.router.run().len() + trial.router.pass(0).len();
-    assert_eq!(at_once, 2, "the first of each direction");
-    assert_eq!(trial.router.graph.held(), 28);
-    let left = trial.watch(200_000);
-    assert_eq!(left.len(), 28);
-    // Bob's first one waits for the link, which takes 80 µs for alice's; after idle time the link takes two at once.
-    let ways = [(LAN, [10, 0, 0, 2], 1, 0), (LAN, [10, 0, 0, 3], 0, 100), (WAN, [192, 0, 2, 7], 1, 0)];
-    for (port, destination, first, later) in ways {
-        let times: Vec<u64> = left
-            .iter()
-            .filter(|(_, sent)| sent.port == port && sent.frame[30..34] == destination)
-            .map(|(time, _)| *time)
-            .collect();
-        let expected: Vec<u64> = (first..10).map(|n| if n == 0 { later } else { n * 8000 }).collect();
-        assert_eq!(times, expected, "{destination:?}");
-    }
-    assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (10, 10_000));
-    assert_eq!(trial.pair("/shaper/customers/up/sent", 0), (10, 10_000));
-    assert_eq!(trial.pair("/shaper/customers/down/tins/sent", 9), (10, 10_000), "bob's best effort");
-    assert_eq!(trial.pair("/shaper/customers/down/backlog", 0), (0, 0));
-    assert_eq!(trial.pair("/shaper/nodes/down/sent", 0), (20, 20_000));
 }
 
 #[test]
 fn what_has_no_leaf_passes() {
-    let mut trial = Trial::new();
-    trial.order(vec![Operation::RemoveLeaf(Leaf::of(1, Direction::Down))]);
-    for _ in 0..10 {
-        trial.down(BOB, 4000);
-        trial.down("10.0.0.9", 4000);
-        trial.up("10.0.0.9", 4000);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        trial.order(vec![Operation::RemoveLeaf(Leaf::of(1, Direction::Down))]);
+        for _ in 0..10 {
+            trial.down(BOB, 4000);
+            trial.down(STRANGERS[0], 4000);
+            trial.up(STRANGERS[0], 4000);
+        }
+        let arp = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 9], &[8, 6], &[0; 46]].concat();
+        trial.router.feed(LAN, &arp);
+        assert_eq!(trial.router.run().len(), 31);
+        assert_eq!(trial.router.graph.held(), 0);
     }
-    let arp = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 9], &[8, 6], &[0; 46]].concat();
-    trial.router.feed(LAN, &arp);
-    assert_eq!(trial.router.run().len(), 31);
-    assert_eq!(trial.router.graph.held(), 0);
 }
 
 #[test]
 fn strangers_share_a_leaf_if_there_is_one_for_them() {
-    let mut trial = Trial::new();
-    trial.router.customers.as_mut().unwrap().set_unknown(Customer::of_column(2));
-    trial.order([Direction::Down, Direction::Up].map(|way| leaf(2, way, MEGABIT)).to_vec());
-    for host in 9..19 {
-        trial.down(&format!("10.0.0.{host}"), 4000);
-        trial.up(&format!("10.0.0.{host}"), 4000);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        trial.router.customers.as_mut().unwrap().set_unknown(Customer::of_column(2));
+        trial.order([Direction::Down, Direction::Up].map(|way| leaf(2, way, MEGABIT)).to_vec());
+        for stranger in STRANGERS.iter().cycle().take(10) {
+            trial.down(*stranger, 4000);
+            trial.up(*stranger, 4000);
+        }
+        trial.down(ALICE, 4000);
+        let at_once = trial.router.run().len() + trial.router.pass(1000).len();
+        assert_eq!(at_once, 3, "one each way, and alice's");
+        assert_eq!(trial.watch(72_000).len(), 18);
+        trial.watch(100_000);
+        assert_eq!(trial.pair("/shaper/customers/up/sent", 2), (10, 10_000));
+        assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (1, 1000));
     }
-    trial.down(ALICE, 4000);
-    let at_once = trial.router.run().len() + trial.router.pass(1000).len();
-    assert_eq!(at_once, 3, "one each way, and alice's");
-    assert_eq!(trial.watch(72_000).len(), 18);
-    trial.watch(100_000);
-    assert_eq!(trial.pair("/shaper/customers/up/sent", 2), (10, 10_000));
-    assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (1, 1000));
 }
 
 #[test]
 fn an_unheeding_flood_is_dropped_by_name_and_everything_adds_up() {
-    let mut trial = Trial::new();
-    let mut left = 0;
-    for step in 0..4000 {
-        // Four times the rate.
-        trial.down(ALICE, 4000);
-        if step % 20 == 0 {
-            trial.down(BOB, 4000);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        let mut left = 0;
+        for step in 0..4000 {
+            // Four times the rate.
+            trial.down(ALICE, 4000);
+            if step % 20 == 0 {
+                trial.down(BOB, 4000);
+            }
+            left += trial.router.run().len() + trial.router.pass(2000).len();
         }
-        left += trial.router.run().len() + trial.watch(2000).len();
+        let drops = trial.router.all_drops();
+        let codel = drops.get(&("shaper", "codel")).copied().unwrap_or(0);
+        assert!(codel > 500, "{drops:?}");
+        let held = trial.router.graph.held() as u64;
+        let all: u64 = drops.values().sum();
+        assert_eq!(left as u64 + all + held, 4200);
+        trial.watch(200_000);
+        let all: u64 = trial.router.all_drops().values().sum();
+        let counted: u64 = (0..5).map(|cause| trial.count("/shaper/customers/down/dropped", cause)).sum();
+        assert_eq!(counted, all, "by customer as by node");
+        let bob: u64 = (5..10).map(|cause| trial.count("/shaper/customers/down/dropped", cause)).sum();
+        assert_eq!(bob, 0);
+        assert_eq!(trial.pair("/shaper/customers/down/sent", 1).0, 200);
     }
-    let drops = trial.router.all_drops();
-    let codel = drops.get(&("shaper", "codel")).copied().unwrap_or(0);
-    assert!(codel > 500, "{drops:?}");
-    let held = trial.router.graph.held() as u64;
-    let all: u64 = drops.values().sum();
-    assert_eq!(left as u64 + all + held, 4200);
-    trial.watch(200_000);
-    let all: u64 = trial.router.all_drops().values().sum();
-    let counted: u64 = (0..5).map(|cause| trial.count("/shaper/customers/down/dropped", cause)).sum();
-    assert_eq!(counted, all, "by customer as by node");
-    let bob: u64 = (5..10).map(|cause| trial.count("/shaper/customers/down/dropped", cause)).sum();
-    assert_eq!(bob, 0);
-    assert_eq!(trial.pair("/shaper/customers/down/sent", 1).0, 200);
 }
 
 #[test]
 fn what_can_be_marked_is_marked_with_a_right_checksum() {
-    let mut trial = Trial::new();
-    let mut datagram = Datagram::udp_ports(ALICE, 53, 4000, DATA).from(SERVER);
-    datagram.header.ecn = etherparse::IpEcn::ONE;
-    let frame = datagram.frame(WAN);
-    let mut marked = 0;
-    for _ in 0..400 {
-        trial.router.feed(WAN, &frame);
-        trial.router.feed(WAN, &frame);
-        trial.router.run();
-        for (_, sent) in trial.watch(8000) {
-            let header = &sent.frame[14..34];
-            let sum = harness::datagram::header_checksum(header);
-            assert_eq!(header[10..12], sum.to_be_bytes());
-            marked += u64::from(header[1] & 3 == 3);
-            assert_eq!(sent.frame[34..], frame[34..]);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        let mut packet = trial.packet((SERVER, 53), (ALICE, 4000));
+        // Byte 1 has ECN in IPv4 and, four bits higher, in IPv6.
+        let shift = if access.version() == Version::Four { 0 } else { 4 };
+        packet[1] |= 1 << shift;
+        if access.version() == Version::Four {
+            let checksum = header_checksum(&packet[..20]);
+            packet[10..12].copy_from_slice(&checksum.to_be_bytes());
         }
+        let frame = trial.frame(&packet);
+        let mut marked = 0;
+        for _ in 0..400 {
+            trial.router.feed(WAN, &frame);
+            trial.router.feed(WAN, &frame);
+            trial.router.run();
+            for (_, sent) in trial.watch(8000) {
+                // As it was sent, but for the mark and the checksum over it.
+                let mut expected = packet.clone();
+                let is_marked = access.packet(&sent.frame)[1] >> shift & 3 == 3;
+                marked += u64::from(is_marked);
+                if is_marked {
+                    expected[1] |= 3 << shift;
+                }
+                if access.version() == Version::Four {
+                    let checksum = header_checksum(&expected[..20]);
+                    expected[10..12].copy_from_slice(&checksum.to_be_bytes());
+                }
+                assert_eq!(access.packet(&sent.frame), expected);
+            }
+        }
+        assert!(marked > 10, "{marked}");
+        trial.watch(200_000);
+        assert!(trial.count("/shaper/customers/down/marked", 0) >= marked);
     }
-    assert!(marked > 10, "{marked}");
-    trial.watch(200_000);
-    assert!(trial.count("/shaper/customers/down/marked", 0) >= marked);
 }
 
 #[test]
 fn a_new_rate_holds_from_its_order_on_and_keeps_what_waits() {
-    let mut trial = Trial::new();
-    for _ in 0..20 {
-        trial.down(ALICE, 4000);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        for _ in 0..20 {
+            trial.down(ALICE, 4000);
+        }
+        assert_eq!(trial.router.run().len(), 1, "nobody waits yet");
+        assert_eq!(trial.watch(40_000).len(), 5);
+        trial.order(vec![leaf(0, Direction::Down, 4 * MEGABIT)]);
+        let left = trial.watch(40_000);
+        assert_eq!(left.len(), 14, "2 ms each from here on");
+        assert_eq!(trial.router.all_drops().len(), 0);
     }
-    trial.router.run();
-    assert_eq!(trial.watch(40_000).len(), 6);
-    trial.order(vec![leaf(0, Direction::Down, 4 * MEGABIT)]);
-    let left = trial.watch(40_000);
-    assert_eq!(left.len(), 14, "2 ms each from here on");
-    assert_eq!(trial.router.all_drops().len(), 0);
 }
 
 #[test]
 fn a_customer_who_goes_takes_packets_and_counts_along() {
-    let mut trial = Trial::new();
-    for _ in 0..20 {
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        for _ in 0..20 {
+            trial.down(ALICE, 4000);
+        }
+        trial.router.run();
+        trial.watch(200_000);
+        for _ in 0..10 {
+            trial.down(ALICE, 4000);
+        }
+        trial.router.run();
+        trial.order(
+            [Direction::Down, Direction::Up].map(|way| Operation::RemoveLeaf(Leaf::of(0, way))).to_vec(),
+        );
+        let drops = trial.router.all_drops();
+        assert_eq!(
+            drops.get(&("shaper", "removed")),
+            Some(&9),
+            "all but the one that did not wait: {drops:?}"
+        );
+        assert!(trial.pair("/shaper/customers/down/sent", 0).0 >= 20);
+        trial.router.graph.forget(&Forget { customers: vec![0], ..Forget::default() });
+        trial.watch(1000);
+        assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (0, 0));
+        assert_eq!(trial.count("/shaper/customers/down/dropped", 4), 0);
+        // The column's next customer begins at nothing.
+        trial.order([Direction::Down, Direction::Up].map(|way| leaf(0, way, MEGABIT)).to_vec());
         trial.down(ALICE, 4000);
+        trial.router.run();
+        trial.watch(200_000);
+        assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (1, 1000));
     }
-    trial.router.run();
-    trial.watch(200_000);
-    for _ in 0..10 {
-        trial.down(ALICE, 4000);
-    }
-    trial.router.run();
-    trial.order([Direction::Down, Direction::Up].map(|way| Operation::RemoveLeaf(Leaf::of(0, way))).to_vec());
-    let drops = trial.router.all_drops();
-    assert_eq!(drops.get(&("shaper", "removed")), Some(&10), "{drops:?}");
-    assert!(trial.pair("/shaper/customers/down/sent", 0).0 >= 20);
-    trial.router.graph.forget(&Forget { customers: vec![0], ..Forget::default() });
-    trial.watch(1000);
-    assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (0, 0));
-    assert_eq!(trial.count("/shaper/customers/down/dropped", 4), 0);
-    // The column's next customer begins at nothing.
-    trial.order([Direction::Down, Direction::Up].map(|way| leaf(0, way, MEGABIT)).to_vec());
-    trial.down(ALICE, 4000);
-    trial.router.run();
-    trial.watch(200_000);
-    assert_eq!(trial.pair("/shaper/customers/down/sent", 0), (1, 1000));
 }
 
 #[test]
 fn who_leaves_gives_up_what_waits_and_then_holds_nothing_back() {
-    let mut trial = Trial::new();
-    for _ in 0..20 {
-        trial.down(ALICE, 4000);
+    for access in Access::ALL {
+        let mut trial = Trial::new(access);
+        for _ in 0..20 {
+            trial.down(ALICE, 4000);
+        }
+        let at_once = trial.router.run().len() + trial.router.pass(0).len() + trial.router.drain().len();
+        assert_eq!(at_once, 1);
+        assert_eq!(trial.router.all_drops().get(&("shaper", "leaving")), Some(&19));
+        assert_eq!(trial.router.graph.held(), 0);
+        for _ in 0..20 {
+            trial.down(ALICE, 4000);
+        }
+        assert_eq!(trial.router.run().len(), 20);
+        trial.watch(100_000);
     }
-    trial.router.run();
-    let at_once = trial.router.pass(0).len() + trial.router.drain().len();
-    assert_eq!(at_once, 1);
-    assert_eq!(trial.router.all_drops().get(&("shaper", "leaving")), Some(&19));
-    assert_eq!(trial.router.graph.held(), 0);
-    for _ in 0..20 {
-        trial.down(ALICE, 4000);
-    }
-    assert_eq!(trial.router.run().len(), 20);
-    trial.watch(100_000);
 }
 
 #[test]
 fn acknowledgements_that_a_later_one_supersedes_go_where_the_discipline_says_so() {
-    for (ack_filter, left) in [(false, 20), (true, 2)] {
-        let mut trial = Trial::new();
-        trial.order_filtering(ack_filter, vec![leaf(0, Direction::Up, MEGABIT)]);
-        for number in 1..=20 {
-            trial.acknowledge(ALICE, number);
-            trial.router.run();
+    for access in Access::ALL {
+        // The first need not wait; of the others the last two are left.
+        for (ack_filter, left) in [(false, 20), (true, 3)] {
+            let mut trial = Trial::new(access);
+            trial.order_filtering(ack_filter, vec![leaf(0, Direction::Up, MEGABIT)]);
+            for number in 1..=20 {
+                trial.acknowledge(ALICE, number);
+                trial.router.run();
+            }
+            let before = trial.router.all_drops().get(&("shaper", "ack-filter")).copied().unwrap_or(0);
+            assert_eq!(before, 20 - left);
+            trial.watch(200_000);
+            assert_eq!(trial.pair("/shaper/customers/up/sent", 0).0, left);
+            // Best effort: tin 1.
+            let by_tin = [0, 1, 2, 3].map(|tin| trial.count("/shaper/customers/up/tins/ack-filter", tin));
+            assert_eq!(by_tin, [0, 20 - left, 0, 0]);
         }
-        let before = trial.router.all_drops().get(&("shaper", "ack-filter")).copied().unwrap_or(0);
-        assert_eq!(before, 20 - left);
-        trial.watch(200_000);
-        assert_eq!(trial.pair("/shaper/customers/up/sent", 0).0, left);
-        // Best effort: tin 1.
-        let by_tin = [0, 1, 2, 3].map(|tin| trial.count("/shaper/customers/up/tins/ack-filter", tin));
-        assert_eq!(by_tin, [0, 20 - left, 0, 0]);
+    }
+}
+
+#[test]
+fn the_pieces_of_a_datagram_wait_in_one_queue_in_their_order() {
+    for access in Access::ALL {
+        // So many datagrams between the same hosts, each in three pieces: by ports their first pieces would wait in queues of their own, and later pieces overtake them.
+        const DATAGRAMS: u16 = 4;
+        let mut trial = Trial::new(access);
+        trial.down(ALICE, 3999); // what all others wait for
+        assert_eq!(trial.router.run().len() + trial.router.pass(0).len(), 1);
+        let mut expected = Vec::new();
+        for port in 4000..4000 + DATAGRAMS {
+            let whole = trial.access.udp((SERVER, 53), (ALICE, port), 2400);
+            for piece in trial.access.pieces(&whole, 968, port) {
+                trial.feed(WAN, &piece);
+                expected.push(trial.frame(&piece));
+            }
+        }
+        trial.router.run();
+        assert_eq!(expected.len(), 3 * usize::from(DATAGRAMS));
+        let left: Vec<_> = trial.watch(8000 * 30).into_iter().map(|(_, sent)| sent.frame).collect();
+        assert_eq!(left, expected);
+    }
+}
+
+#[test]
+fn who_need_not_wait_needs_no_tin() {
+    for access in Access::ALL {
+        let mut trial = Trial::with(access, Settings { tins: 1, ..SETTINGS });
+        for customer in [ALICE, BOB, ALICE] {
+            trial.down(customer, 4000);
+            assert_eq!(trial.router.run().len(), 1);
+            trial.watch(200_000);
+        }
+        let sent = [0, 1].map(|column| trial.pair("/shaper/customers/down/sent", column));
+        assert_eq!(sent, [(2, 2000), (1, 1000)]);
+        // Alice has the only tin: best effort's.
+        let by_tin = [1, 9].map(|at| trial.pair("/shaper/customers/down/tins/sent", at));
+        assert_eq!(by_tin, [(2, 2000), (0, 0)]);
     }
 }
 
 #[test]
 fn every_drop_reason_is_reached() {
-    let mut reached = std::collections::BTreeSet::new();
-    // Little memory and a flood: first the queue is full, then BLUE learns who fills it, and CoDel has its part.
-    let mut trial = Trial::with(Settings { packets: 20, ..SETTINGS });
-    for _ in 0..2000 {
-        for _ in 0..4 {
-            trial.down(ALICE, 4000);
+    for access in Access::ALL {
+        let mut reached = std::collections::BTreeSet::new();
+        // Little memory and a flood: first the queue is full, then BLUE learns who fills it, and CoDel has its part.
+        let mut trial = Trial::with(access, Settings { packets: 20, ..SETTINGS });
+        for _ in 0..2000 {
+            for _ in 0..4 {
+                trial.down(ALICE, 4000);
+            }
+            trial.router.run();
+            trial.router.pass(8000);
+        }
+        trial.down(ALICE, 4000);
+        trial.down(ALICE, 4000);
+        trial.router.run();
+        trial.order(vec![Operation::RemoveLeaf(Leaf::of(0, Direction::Down))]);
+        trial.down(BOB, 4000);
+        trial.down(BOB, 4000);
+        trial.router.run();
+        trial.router.drain();
+        reached.extend(trial.router.all_drops().into_keys());
+        let mut trial = Trial::new(access);
+        trial.order_filtering(true, vec![leaf(0, Direction::Up, MEGABIT)]);
+        for number in 1..=5 {
+            trial.acknowledge(ALICE, number);
         }
         trial.router.run();
-        trial.watch(8000);
+        reached.extend(trial.router.all_drops().into_keys());
+        // No tin for the second customer.
+        let mut trial = Trial::with(access, Settings { tins: 1, ..SETTINGS });
+        trial.down(ALICE, 4000);
+        trial.down(ALICE, 4000);
+        trial.down(BOB, 4000);
+        trial.router.run();
+        reached.extend(trial.router.all_drops().into_keys());
+        let expected: Vec<_> = shaper::REGISTRATION
+            .reasons
+            .iter()
+            .filter(|reason| !reached.contains(&("shaper", reason)))
+            .collect();
+        assert_eq!(expected, Vec::<&&str>::new(), "of {reached:?}");
     }
-    trial.down(ALICE, 4000);
-    trial.down(ALICE, 4000);
-    trial.router.run();
-    trial.order(vec![Operation::RemoveLeaf(Leaf::of(0, Direction::Down))]);
-    trial.down(BOB, 4000);
-    trial.down(BOB, 4000);
-    trial.router.run();
-    trial.router.drain();
-    reached.extend(trial.router.all_drops().into_keys());
-    let mut trial = Trial::new();
-    trial.order_filtering(true, vec![leaf(0, Direction::Up, MEGABIT)]);
-    for number in 1..=5 {
-        trial.acknowledge(ALICE, number);
-    }
-    trial.router.run();
-    reached.extend(trial.router.all_drops().into_keys());
-    // No tin for the second customer.
-    let mut trial = Trial::with(Settings { tins: 1, ..SETTINGS });
-    trial.down(ALICE, 4000);
-    trial.down(BOB, 4000);
-    trial.router.run();
-    reached.extend(trial.router.all_drops().into_keys());
-    let expected: Vec<_> =
-        shaper::REGISTRATION.reasons.iter().filter(|reason| !reached.contains(&("shaper", reason))).collect();
-    assert_eq!(expected, Vec::<&&str>::new(), "of {reached:?}");
 }

@@ -41,10 +41,7 @@ fn a_packet_that_is_forwarded() {
     }
     assert_eq!(records[4].2.tx_port, EAST);
     assert_eq!(records[3].2.adjacency, records[4].2.adjacency);
-    assert_eq!(
-        router.tables.adjacencies.load(records[3].2.adjacency).next_hop(),
-        u32::from_be_bytes([10, 0, 1, 2])
-    );
+    assert_eq!(router.tables.adjacencies.next_hop(records[3].2.adjacency), Some("10.0.1.2".parse().unwrap()));
     assert!(records.is_sorted_by_key(|(_, _, record)| record.ticks));
 }
 
@@ -161,7 +158,7 @@ fn a_packet_that_goes_to_another_worker_keeps_its_number() {
     let mut packets = Vec::new();
     end.take(&mut packets, pool);
     for packet in packets {
-        end.give(0, packet).map_err(|(_, refused)| refused).unwrap();
+        end.give(0, packet, pool.frames()).map_err(|(_, refused)| refused).unwrap();
     }
     end.publish();
     assert!(router.graph.take_given());

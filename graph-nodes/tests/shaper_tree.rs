@@ -644,3 +644,57 @@ fn a_sparse_flow_beside_many_greedy_ones_hardly_waits() {
     let p99 = waits[waits.len() * 99 / 100];
     assert!(p99 <= 5 * MS, "{p99} ns");
 }
+
+#[test]
+fn who_need_not_wait_leaves_at_once_and_nobody_gets_more_for_it() {
+    let mut world = World::new(&[Overhead::RAW]);
+    world.node(0, None, rates(0, 100 * MBIT, 1));
+    world.node(1, Some(0), rates(0, 60 * MBIT, 1));
+    let plans = [5, 20, 50, 1000].map(|plan| plan * MBIT);
+    for (leaf, plan) in (0..).zip(plans) {
+        world.leaf(leaf, leaf % 2, rates(plan / 10, plan, 1));
+    }
+    // Each as busy as the link in the middle, some of the time; packets come in vectors, as from a port.
+    let (mut random, mut passed, mut vectors) = (0x9e37_79b9_7f4a_7c15_u64, 0_u32, 0);
+    let mut below = |limit: u64| {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (random >> 33) % limit
+    };
+    while vectors < 20_000 {
+        vectors += 1;
+        let next = world.now + below(if vectors / 100 % 4 == 0 { MS / 4 } else { 4 * MS });
+        while let Some(wakes) = world.wakes.filter(|wakes| *wakes < next) {
+            world.now = wakes.max(world.now);
+            world.release(1);
+        }
+        world.now = next;
+        for _ in 0..below(9) {
+            let (leaf, length) = (below(4) as u32, 64 + below(1451) as u32);
+            if world.shaper.let_through(Leaf(leaf), 0, length, world.now) {
+                assert_eq!(world.backlog[leaf as usize], 0, "it overtook others of its leaf");
+                world.arrived += 1;
+                passed += 1;
+                world.sent.push(Sent { at: world.now, leaf, length });
+            } else {
+                world.put(leaf, length);
+            }
+        }
+        world.release(usize::MAX);
+        world.shaper.audit().unwrap();
+    }
+    let queued = world.arrived - u64::from(passed);
+    assert!(passed > 10_000 && queued > 10_000, "{passed} passed, {queued} queued");
+    // A twenty-thousandth of a second early, and a packet.
+    let above = |rate: u64| 1514 + (rate / 8 / 20_000) as u32 + 1;
+    let sent = |of: fn(u32) -> bool| world.sent.iter().filter(move |sent| of(sent.leaf));
+    let packets = |of: fn(u32) -> bool| sent(of).map(|sent| (sent.at, sent.length));
+    never_above(packets(|_| true), 100 * MBIT, above(100 * MBIT), "the link");
+    never_above(packets(|leaf| leaf % 2 == 1), 60 * MBIT, above(60 * MBIT), "the tower");
+    never_above(packets(|leaf| leaf == 0), plans[0], above(plans[0]), "a customer");
+    never_above(packets(|leaf| leaf == 1), plans[1], above(plans[1]), "a customer of the tower");
+    let totals = world.shaper.totals();
+    assert_eq!(totals.arrived, world.arrived);
+    assert_eq!(totals.dequeued, world.sent.len() as u64);
+    let node = world.shaper.node(TreeNode(0)).unwrap();
+    assert_eq!((node.packets, node.backlog), (totals.dequeued, world.shaper.backlog() as u64));
+}

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memmap2::MmapOptions;
 use rustix::fs::SealFlags;
@@ -36,6 +36,11 @@ const PATIENCE: u32 = 8;
 
 /// The pause between attempts. With [`ATTEMPTS`] it bounds the wait to some 100 ms.
 const PAUSE: Duration = Duration::from_micros(500);
+
+/// How long [`Reader::at_rest`] waits for a segment that doesn't come to rest, and how often it tries at least, however
+/// long a try takes.
+const UNREST: Duration = Duration::from_millis(250);
+const TRIES: u32 = 4;
 
 /// What a value may take at least, whatever part of the segment is really there: sparse segments may show columns that
 /// nobody has counted in yet.
@@ -149,6 +154,21 @@ impl Reader {
     /// The epoch: it moves whenever an entry, a name or a vector's length changes, and never otherwise.
     pub fn epoch(&self) -> u64 {
         self.area.load(HEADER_EPOCH).unwrap_or(0)
+    }
+
+    /// Reads several things that belong together: again, with pauses, if entries have come, gone or changed meanwhile,
+    /// errors included. From a writer that doesn't rest for a quarter of a second the last try's result is taken as it is.
+    pub fn at_rest<T, E>(&self, mut read: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        let (begun, mut tries) = (Instant::now(), 0);
+        loop {
+            let epoch = self.epoch();
+            let result = read();
+            tries += 1;
+            if self.epoch() == epoch || (tries >= TRIES && begun.elapsed() >= UNREST) {
+                return result;
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// The writer's heartbeat, which grows at least once a second while it lives.
@@ -317,6 +337,33 @@ mod tests {
 
     fn value(reader: &Reader, name: &str) -> Value {
         reader.read(&reader.find(name).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_belongs_together_is_read_again_until_the_segment_rests() {
+        let mut segment = segment();
+        let reader = Reader::of(&segment).unwrap();
+        // So many that only a reader that gives up too early would, however slow the machine is.
+        let mut left = u64::from(TRIES) - 1;
+        let mut read = || {
+            let seen = left;
+            if left > 0 {
+                left -= 1;
+                segment.register(|batch| batch.gauge(&format!("/{left}"), left)).unwrap();
+                return Err(ReadError::Stale { name: seen.to_string() });
+            }
+            Ok(seen)
+        };
+        assert_eq!(reader.at_rest(&mut read).unwrap(), 0);
+        let mut restless = 0_u64;
+        let mut never = || {
+            restless += 1;
+            segment.register(|batch| batch.gauge(&format!("/more/{restless}"), 1)).unwrap();
+            Ok::<_, ReadError>(restless)
+        };
+        let begun = Instant::now();
+        assert!(reader.at_rest(&mut never).unwrap() >= u64::from(TRIES));
+        assert!(begun.elapsed() >= UNREST);
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl Weir {
         Weir::start_with(lab, workers, "")
     }
 
+    /// The same, with more in its config.
+    pub fn with_sections(lab: &Lab, workers: usize, sections: &str) -> Result<Weir> {
+        Weir::start_with(lab, workers, sections)
+    }
+
     /// The same, measuring round-trip times as often as there are any, with these lines in the file of customers.
     pub fn measuring(lab: &Lab, workers: usize, customers: &str) -> Result<Weir> {
         fs::write(lab.router.folder()?.join("customers.txt"), customers)?;
@@ -51,6 +56,20 @@ impl Weir {
             left.port, right.port
         );
         Weir::start_with(lab, workers, &more)
+    }
+
+    /// Starts weir as a bridge of the two ports of a [`Lab::bridged`], the left host's towards the internet, measuring, and shaping these customers: lines of
+    /// `ShapedDevices.csv`.
+    pub fn shaping_bridge(lab: &Lab, customers: &str) -> Result<Weir> {
+        let (left, right) = (lab.left(), lab.right());
+        plans::write_with(&lab.router.folder()?, "{}", &[], customers)?;
+        let sections = format!(
+            "[rtt]\ninterval = \"0\"\n[shaper]\ntree = \"network.json\"\ncircuits = \"ShapedDevices.csv\"\n\
+             [bridge]\nports = [\"{}\", \"{}\"]\n",
+            left.port, right.port
+        );
+        let side = |host: usize| if host == 0 { "side = \"wan\"\n" } else { "side = \"lan\"\n" };
+        Weir::start_sided(lab, 1, side, &sections)
     }
 
     /// Starts weir as a bridge of two VLANs of the router's only port.

@@ -56,9 +56,10 @@ impl Capture {
 
     /// Ends it. The times from data to their acknowledgements, in microseconds, where the acknowledgement comes from `source`
     /// and the one that was answered was no retransmission.
-    pub fn round_trips(self, source: std::net::Ipv4Addr) -> Result<Vec<f64>> {
+    pub fn round_trips(self, source: std::net::IpAddr) -> Result<Vec<f64>> {
         let file = self.finish()?;
-        let filter = format!("tcp.analysis.ack_rtt && ip.src == {source} && tcp.flags.syn == 0");
+        let version = if source.is_ipv6() { "ipv6" } else { "ip" };
+        let filter = format!("tcp.analysis.ack_rtt && {version}.src == {source} && tcp.flags.syn == 0");
         let read = ["-n", "-Y", &filter, "-T", "fields", "-e", "tcp.analysis.ack_rtt", "-r"];
         let text = succeed(Command::new("tshark").args(read).arg(file))?;
         let seconds = text.lines().map(|line| line.parse::<f64>().with_context(|| line.to_owned()));

@@ -1,7 +1,7 @@
 //! What hosts do: real sockets in their namespaces, with contents that are checked byte by byte.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,9 +20,15 @@ pub fn tcp_transfer(from: &Host, to: &Host, bytes: usize) -> Result<Duration> {
 }
 
 /// As [`tcp_transfer`], to one address of several that `to` has.
-pub fn tcp_transfer_between(from: &Host, to: &Host, address: Ipv4Addr, bytes: usize) -> Result<Duration> {
-    let listener = to.namespace.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
-    let target = SocketAddr::from((address, listener.local_addr()?.port()));
+pub fn tcp_transfer_between(
+    from: &Host,
+    to: &Host,
+    address: impl Into<IpAddr>,
+    bytes: usize,
+) -> Result<Duration> {
+    let address = address.into();
+    let listener = to.namespace.run(|| TcpListener::bind((address, 0)))??;
+    let target = listener.local_addr()?;
     let mut sender = from
         .namespace
         .run(|| TcpStream::connect_timeout(&target, PATIENCE))?
@@ -86,7 +92,18 @@ impl Stream {
 
     /// The same with one of the kernel's congestion controls: `cubic`, `bbr`.
     pub fn start_with(from: &Host, to: &Host, congestion: &str) -> Result<Stream> {
-        let listener = to.namespace.run(|| TcpListener::bind((to.address, 0)))??;
+        Stream::start_between(from, to, to.address, congestion)
+    }
+
+    /// The same to one address of several that `to` has.
+    pub fn start_between(
+        from: &Host,
+        to: &Host,
+        address: impl Into<IpAddr>,
+        congestion: &str,
+    ) -> Result<Stream> {
+        let address = address.into();
+        let listener = to.namespace.run(|| TcpListener::bind((address, 0)))??;
         let target = listener.local_addr()?;
         let mut sender = from
             .namespace
@@ -202,6 +219,14 @@ fn fill(block: &mut [u8], at: usize) {
     }
 }
 
+/// All of a host's addresses of the version of this one.
+fn any(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
 /// Answers every datagram with itself until dropped.
 #[derive(Debug)]
 pub struct UdpEcho {
@@ -218,8 +243,9 @@ impl UdpEcho {
     }
 
     /// Starts on this port of `host`, to be asked at one of the host's addresses.
-    pub fn start_at(host: &Host, address: Ipv4Addr, port: u16) -> Result<UdpEcho> {
-        let socket = host.namespace.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)))??;
+    pub fn start_at(host: &Host, address: impl Into<IpAddr>, port: u16) -> Result<UdpEcho> {
+        let address = address.into();
+        let socket = host.namespace.run(|| UdpSocket::bind((any(address), port)))??;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let address = SocketAddr::from((address, socket.local_addr()?.port()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -250,7 +276,7 @@ impl UdpEcho {
 
     /// Sends one datagram of `length` bytes from `client`, and checks that the same comes back.
     pub fn ask(&self, client: &Host, length: usize) -> Result<()> {
-        let socket = client.namespace.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+        let socket = client.namespace.run(|| UdpSocket::bind((any(self.address.ip()), 0)))??;
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut datagram = vec![0; length];
         fill(&mut datagram, length);
@@ -287,7 +313,7 @@ impl Probe {
 
     /// Starts sending from `client`.
     pub fn start(client: &Host, echo: &UdpEcho) -> Result<Probe> {
-        let sender = client.namespace.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+        let sender = client.namespace.run(|| UdpSocket::bind((any(echo.address().ip()), 0)))??;
         let receiver = sender.try_clone()?;
         receiver.set_read_timeout(Some(Duration::from_millis(50)))?;
         let target = echo.address();
@@ -371,16 +397,27 @@ pub fn ping(host: &Host, options: &str) -> Result<String> {
 }
 
 /// Pings `address` `count` times, ten a second, and fails unless every answer comes.
-pub fn ping_all(host: &Host, address: Ipv4Addr, count: u32) -> Result<()> {
-    let said = ping(host, &format!("-c {count} -i 0.1 -W 5 {address}"))?;
+pub fn ping_all(host: &Host, address: impl Into<IpAddr>, count: u32) -> Result<()> {
+    let said = ping(host, &format!("-c {count} -i 0.1 -W 5 {}", address.into()))?;
     ensure!(said.contains(&format!(" {count} received")), "{said}");
     Ok(())
 }
 
 /// One TCP connection on which the two hosts take turns with a message of one byte each, `count` times. Returns how long each turn took.
 pub fn tcp_ping_pong(from: &Host, to: &Host, count: usize) -> Result<Vec<Duration>> {
-    let listener = to.namespace.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
-    let target = SocketAddr::from((to.address, listener.local_addr()?.port()));
+    tcp_ping_pong_between(from, to, to.address, count)
+}
+
+/// As [`tcp_ping_pong`], to one address of several that `to` has.
+pub fn tcp_ping_pong_between(
+    from: &Host,
+    to: &Host,
+    address: impl Into<IpAddr>,
+    count: usize,
+) -> Result<Vec<Duration>> {
+    let address = address.into();
+    let listener = to.namespace.run(|| TcpListener::bind((address, 0)))??;
+    let target = listener.local_addr()?;
     thread::scope(|scope| {
         let answering = scope.spawn(move || -> Result<()> {
             let (mut server, _) = listener.accept()?;

@@ -105,6 +105,11 @@ impl Counters {
         Ok(self.by_row(&format!("/err/{node}/{reason}"))?.iter().sum())
     }
 
+    /// The times that one event of a node has come, such as `("l2-cross-connect", "tag-stack")`.
+    pub fn events(&self, node: &str, event: &str) -> Result<u64> {
+        Ok(self.by_row(&format!("/events/{node}/{event}"))?.iter().sum())
+    }
+
     /// All sums at one moment.
     pub fn balance(&self) -> Result<Balance> {
         let sum = |path| Ok::<u64, anyhow::Error>(self.by_row(path)?.iter().sum());

@@ -1,7 +1,9 @@
 //! Frames that tests make and take apart.
 
+use std::net::Ipv6Addr;
+
 use anyhow::{Context as _, Result, bail, ensure};
-use etherparse::{IpNumber, Ipv4Header, Ipv4HeaderSlice, PacketBuilder};
+use etherparse::{IpNumber, Ipv4Header, Ipv4HeaderSlice, Ipv6Header, PacketBuilder, UdpHeader};
 
 use crate::lab::Host;
 
@@ -49,6 +51,51 @@ pub fn ip(frame: &[u8]) -> Result<(Ipv4Header, &[u8])> {
 pub fn is_ip(frame: &[u8], protocol: IpNumber) -> bool {
     frame.get(12..14) == Some(&[8, 0])
         && Ipv4HeaderSlice::from_slice(&frame[ETHERNET..]).is_ok_and(|header| header.protocol() == protocol)
+}
+
+/// An IPv6 packet from a host, as it would hand it to its router. `next` is the type of the header with which the payload begins.
+pub fn ip6(from: &Host, to: Ipv6Addr, hop_limit: u8, next: IpNumber, payload: &[u8]) -> Result<Vec<u8>> {
+    let header = Ipv6Header {
+        payload_length: payload.len().try_into()?,
+        next_header: next,
+        hop_limit,
+        source: from.address6.octets(),
+        destination: to.octets(),
+        ..Default::default()
+    };
+    let mut frame = [&from.gateway_mac[..], &from.mac, &[0x86, 0xdd]].concat();
+    header.write(&mut frame)?;
+    frame.extend_from_slice(payload);
+    Ok(frame)
+}
+
+/// The UDP datagram that a host sends to an IPv6 address: from its own header on.
+pub fn datagram6(from: &Host, to: Ipv6Addr, data: &[u8]) -> Result<Vec<u8>> {
+    let addresses = (from.address6.octets(), to.octets());
+    let header = UdpHeader::without_ipv4_checksum(4001, 4002, data.len())?;
+    let checksum = header.calc_checksum_ipv6_raw(addresses.0, addresses.1, data)?;
+    Ok([&UdpHeader { checksum, ..header }.to_bytes()[..], data].concat())
+}
+
+/// The IPv6 header of a frame and the bytes after it, without Ethernet's padding; `None` where the first header after IPv6's is not this one.
+pub fn as_ip6(frame: &[u8], next: IpNumber) -> Option<(Ipv6Header, &[u8])> {
+    if frame.get(12..ETHERNET) != Some(&[0x86, 0xdd]) {
+        return None;
+    }
+    let (header, rest) = Ipv6Header::from_slice(&frame[ETHERNET..]).ok()?;
+    let payload = rest.get(..header.payload_length.into())?;
+    (header.next_header == next).then_some((header, payload))
+}
+
+/// An ICMPv6 message, as [`icmp`] takes it apart. The checksum, over the addresses too, is verified.
+pub fn icmp6<'a>(header: &Ipv6Header, message: &'a [u8]) -> Result<(u8, u8, [u8; 4], &'a [u8])> {
+    let length = u32::from(header.payload_length).to_be_bytes();
+    let pseudo = [&header.source[..], &header.destination, &length, &[0, 0, 0, IpNumber::IPV6_ICMP.0]];
+    ensure!(internet_checksum(&[&pseudo.concat(), message].concat()) == 0, "wrong ICMPv6 checksum");
+    let [kind, code, _, _, a, b, c, d, quote @ ..] = message else {
+        bail!("an ICMPv6 message of {} bytes", message.len());
+    };
+    Ok((*kind, *code, [*a, *b, *c, *d], quote))
 }
 
 /// An ICMP message: its type and code, the four bytes after its checksum, and what it quotes. The checksum is verified.

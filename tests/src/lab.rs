@@ -5,10 +5,10 @@
 //!   10.0.1.2 wire ───── to-left   to-right ───── wire 10.0.2.2
 //!                       10.0.1.1  10.0.2.1
 //! ```
-//! Host number n (from 1) has 10.0.n.2 and the router 10.0.n.1. The router forwards by the kernel until weir is started
+//! Host number n (from 1) has 10.0.n.2 and the router 10.0.n.1; where a test asks for IPv6, 2001:db8:n::2 and 2001:db8:n::1 beside them. The router forwards by the kernel until weir is started
 //! there, and whenever weir is not running.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -30,12 +30,35 @@ pub struct Host {
     pub address: Ipv4Addr,
     /// The router's address on the same wire.
     pub gateway: Ipv4Addr,
+    /// Its IPv6 address, in a /64: set by [`Lab::bridged`] and [`Lab::add_ip6`].
+    pub address6: Ipv6Addr,
+    /// The router's IPv6 address on the same wire.
+    pub gateway6: Ipv6Addr,
     /// Its MAC address.
     pub mac: [u8; 6],
     /// The router's MAC address on the same wire.
     pub gateway_mac: [u8; 6],
     /// The router's device on the same wire.
     pub port: String,
+}
+
+impl Host {
+    /// Gives both ends of the wire their IPv6 addresses, usable at once, and the host its default route.
+    fn add_ip6(&self, router: &Namespace) -> Result<()> {
+        let ends = [(router, self.port.as_str(), self.gateway6), (&self.namespace, WIRE, self.address6)];
+        for (place, device, local) in ends {
+            let settings = format!("net/ipv6/conf/{device}");
+            // nobody else can have the addresses: the kernel need not look for a second
+            place.sysctl(&format!("{settings}/accept_dad"), "0")?;
+            place.sysctl(&format!("{settings}/ignore_routes_with_linkdown"), "1")?;
+            place.sysctl(&format!("{settings}/disable_ipv6"), "0")?;
+            place.ip(&format!("address add {local}/64 dev {device} nodad"))?;
+        }
+        // for addresses that are no wire's
+        self.namespace.sysctl("net/ipv6/conf/lo/disable_ipv6", "0")?;
+        self.namespace.ip(&format!("route add default via {}", self.gateway6))?;
+        Ok(())
+    }
 }
 
 /// Hosts around one router.
@@ -104,10 +127,20 @@ impl Lab {
             for (place, device) in [(&router, port.as_str()), (&namespace, WIRE)] {
                 place.ip(&format!("link set {device} up"))?;
             }
-            namespace.ip(&format!("address add 2001:db8:9::{number}/64 dev {WIRE} nodad"))?;
+            let (address6, gateway6) = (ip6(9, number), ip6(9, 1));
+            namespace.ip(&format!("address add {address6}/64 dev {WIRE} nodad"))?;
             let (address, gateway) = (Ipv4Addr::new(10, 0, 9, number), Ipv4Addr::new(10, 0, 9, 1));
             let mac = mac(&namespace, WIRE)?;
-            hosts.push(Host { namespace, address, gateway, mac, gateway_mac: [0; 6], port });
+            hosts.push(Host {
+                namespace,
+                address,
+                gateway,
+                address6,
+                gateway6,
+                mac,
+                gateway_mac: [0; 6],
+                port,
+            });
         }
         router.ip("address add 10.0.9.1/24 dev br0")?;
         router.sysctl("net/ipv6/conf/br0/disable_ipv6", "0")?;
@@ -137,9 +170,30 @@ impl Lab {
             namespace.ip(&format!("link set {WIRE} up"))?;
             namespace.ip(&format!("route add default via {gateway}"))?;
             let (mac, gateway_mac) = (mac(&namespace, WIRE)?, switch.gateway_mac);
-            Ok(Host { namespace, address, gateway, mac, gateway_mac, port: switch.port.clone() })
+            let (address6, gateway6, port) = (ip6(c, number), switch.gateway6, switch.port.clone());
+            Ok(Host { namespace, address, gateway, address6, gateway6, mac, gateway_mac, port })
         };
         names.iter().zip(first..).map(host).collect()
+    }
+
+    /// Gives the router and all hosts IPv6 beside IPv4; without, no IPv6 packet crosses the lab but a test's own.
+    pub fn add_ip6(&self) -> Result<()> {
+        let router = &self.router;
+        router.sysctl("net/ipv6/conf/all/forwarding", "1")?;
+        // as of IPv4: flows by their ports, no way by a wire without a carrier, no limit on ICMP errors
+        router.sysctl("net/ipv6/fib_multipath_hash_policy", "1")?;
+        router.sysctl("net/ipv6/conf/all/ignore_routes_with_linkdown", "1")?;
+        router.sysctl("net/ipv6/icmp/ratelimit", "0")?;
+        self.hosts.iter().try_for_each(|host| host.add_ip6(router))
+    }
+
+    /// Sets the MTU of all wires, on both ends.
+    pub fn set_mtu(&self, mtu: u32) -> Result<()> {
+        for Host { namespace, port, .. } in &self.hosts {
+            namespace.ip(&format!("link set {WIRE} mtu {mtu}"))?;
+            self.router.ip(&format!("link set {port} mtu {mtu}"))?;
+        }
+        Ok(())
     }
 
     /// The first host.
@@ -163,7 +217,13 @@ fn host(router: &Namespace, name: &str, number: u8, queues: u32) -> Result<Host>
     }
     namespace.ip(&format!("route add default via {gateway}"))?;
     let (mac, gateway_mac) = (mac(&namespace, WIRE)?, mac(router, &port)?);
-    Ok(Host { namespace, address, gateway, mac, gateway_mac, port })
+    let (address6, gateway6) = (ip6(number, 2), ip6(number, 1));
+    Ok(Host { namespace, address, gateway, address6, gateway6, mac, gateway_mac, port })
+}
+
+/// A host's IPv6 address in one of the lab's networks.
+fn ip6(network: u8, host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, network.into(), 0, 0, 0, 0, host.into())
 }
 
 /// Makes a namespace with a wire to the router: the router's device is the other thing that is returned.
@@ -182,7 +242,7 @@ fn wire(router: &Namespace, name: &str, queues: u32) -> Result<(Namespace, Strin
 }
 
 /// The MAC address of a device.
-fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
+pub fn mac(namespace: &Namespace, device: &str) -> Result<[u8; 6]> {
     let line = namespace.ip(&format!("-oneline link show dev {device}"))?;
     let text = line.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next());
     let bytes: Option<Vec<u8>> =

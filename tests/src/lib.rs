@@ -3,6 +3,7 @@
 //! The tests are in `tests/`; this library is what they stand on. Everything lives in namespaces that it makes and deletes.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod access;
 pub mod appliance;
 pub mod capture;
 pub mod clients;

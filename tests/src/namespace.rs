@@ -113,6 +113,17 @@ impl Namespace {
         traffic(&text, device).with_context(|| format!("the kernel does not count {device}"))
     }
 
+    /// One of the kernel's IPv6 counters in this namespace, such as `Udp6InCsumErrors`: see /proc/net/snmp6.
+    pub fn kernel_counter6(&self, name: &str) -> Result<u64> {
+        // "self" would be the main thread, which is in another namespace
+        let text = self.run(|| fs::read_to_string("/proc/thread-self/net/snmp6"))??;
+        let mut lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+        let (_, value) = lines
+            .find(|(candidate, _)| *candidate == name)
+            .with_context(|| format!("the kernel has no counter {name}"))?;
+        value.trim().parse().context("the kernel's counter is no number")
+    }
+
     /// One of the kernel's counters in this namespace, such as `("Udp", "InCsumErrors")`: see /proc/net/snmp.
     pub fn kernel_counter(&self, protocol: &str, name: &str) -> Result<u64> {
         // "self" would be the main thread, which is in another namespace

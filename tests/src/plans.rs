@@ -35,11 +35,11 @@ pub fn write_with(folder: &Path, network: &str, customers: &[Customer<'_>], more
          Download Min Mbps,Upload Min Mbps,Download Max Mbps,Upload Max Mbps,Comment\n",
     );
     for (number, Customer { host, id, node, min, max }) in customers.iter().enumerate() {
-        let address = host.address;
+        let (address, address6) = (host.address, host.address6);
         let ([min_down, min_up], [max_down, max_up]) = (min, max);
         writeln!(
             devices,
-            "{id},customer {id},{number},device,{node},,{address},,{min_down},{min_up},{max_down},{max_up},"
+            "{id},customer {id},{number},device,{node},,{address},{address6},{min_down},{min_up},{max_down},{max_up},"
         )?;
     }
     devices += more;

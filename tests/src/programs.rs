@@ -32,7 +32,8 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 fn build(name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let package = if name.starts_with("weir-bench-") { "weir-benches" } else { name };
+    let of_benches = name.starts_with("weir-bench-") || name == "weir-pktgen";
+    let package = if of_benches { "weir-benches" } else { name };
     let output = Command::new(cargo)
         .args(["build", "--package", package, "--bin", name, "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))

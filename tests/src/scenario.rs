@@ -30,11 +30,24 @@ pub struct Setting {
     pub customers: Option<&'static str>,
     /// The hosts `left` and `right` are in one network, and what stands between them is a bridge.
     pub bridge: bool,
+    /// The MTU of all wires.
+    pub mtu: u32,
+    /// Routed hosts have IPv6 beside IPv4.
+    pub ip6: bool,
 }
 
 /// Two hosts, one queue, one worker.
-pub const PLAIN: Setting =
-    Setting { hosts: &["left", "right"], queues: 1, workers: 1, customers: None, bridge: false };
+pub const PLAIN: Setting = Setting {
+    hosts: &["left", "right"],
+    queues: 1,
+    workers: 1,
+    customers: None,
+    bridge: false,
+    mtu: 1500,
+    ip6: false,
+};
+/// As [`PLAIN`], with IPv6 beside IPv4.
+pub const PLAIN_IP6: Setting = Setting { ip6: true, ..PLAIN };
 /// As [`PLAIN`], joined by a bridge.
 pub const BRIDGED: Setting = Setting { bridge: true, ..PLAIN };
 /// As [`PLAIN`], with a third host that stands for another way to the same addresses.
@@ -49,6 +62,10 @@ pub fn run(forwarder: Forwarder, setting: Setting, scenario: impl FnOnce(&Lab, O
         } else {
             Lab::with_hosts(setting.hosts, setting.queues)
         }?;
+        lab.set_mtu(setting.mtu)?;
+        if setting.ip6 {
+            lab.add_ip6()?;
+        }
         if forwarder == Forwarder::Kernel {
             return scenario(&lab, None);
         }

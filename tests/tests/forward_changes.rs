@@ -1,7 +1,7 @@
 //! Routes, addresses, neighbours and links that change while traffic flows; several equal routes at once.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use weir_tests::appliance::Weir;
 use weir_tests::clients::{Probe, UdpEcho, ping, ping_all};
 use weir_tests::forwarded_by_both;
 use weir_tests::lab::{Host, Lab, WIRE};
-use weir_tests::scenario::{PLAIN, THREE_HOSTS};
+use weir_tests::scenario::{PLAIN, Setting, THREE_HOSTS};
 
 forwarded_by_both! {
     traffic_follows_a_changed_route in THREE_HOSTS;
@@ -19,12 +19,14 @@ forwarded_by_both! {
     a_neighbour_that_changes_its_mac_is_followed in PLAIN;
     a_forgotten_neighbour_is_found_again in PLAIN;
     equal_routes_share_the_flows in THREE_HOSTS;
+    equal_routes_share_the_flows_of_ip6 in Setting { ip6: true, ..THREE_HOSTS };
     a_port_that_was_down_forwards_again in PLAIN;
     a_wire_that_was_cut_carries_again in PLAIN;
 }
 
 /// An address that two hosts have, so that the route decides who is meant.
 const SHARED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+const SHARED_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x99, 0, 0, 0, 0, 1);
 /// The echo servers' port at that address.
 const ECHO: u16 = 7007;
 /// How long any change may take to be followed.
@@ -36,13 +38,19 @@ const UP_AGAIN: Duration = Duration::from_secs(5);
 const WHILE: Duration = Duration::from_millis(500);
 
 /// Gives both `right` and `far` the shared address, and starts an echo server on each.
-fn shared_address(lab: &Lab) -> Result<[UdpEcho; 2]> {
+fn shared_address(lab: &Lab, shared: impl Into<IpAddr>) -> Result<[UdpEcho; 2]> {
+    let shared = shared.into();
     let start = |host: &Host| {
-        host.namespace.ip(&format!("address add {SHARED}/32 dev lo"))?;
-        ping_all(lab.left(), host.address, 1)?;
-        UdpEcho::start_at(host, SHARED, ECHO)
+        host.namespace.ip(&format!("address add {shared} dev lo"))?;
+        ping_all(lab.left(), of(host, shared), 1)?;
+        UdpEcho::start_at(host, shared, ECHO)
     };
     Ok([start(lab.right())?, start(&lab.hosts[2])?])
+}
+
+/// A host's own address of the version of the shared one.
+fn of(host: &Host, shared: IpAddr) -> IpAddr {
+    if shared.is_ipv6() { host.address6.into() } else { host.address.into() }
 }
 
 /// Waits until `echo` is asked, then checks that from now on only it is, and not `other`.
@@ -62,7 +70,7 @@ fn only(echo: &UdpEcho, other: &UdpEcho) -> Result<()> {
 }
 
 fn traffic_follows_a_changed_route(lab: &Lab, _: Option<&Weir>) -> Result<()> {
-    let [right, far] = shared_address(lab)?;
+    let [right, far] = shared_address(lab, SHARED)?;
     let (by_right, by_far) = (lab.right().address, lab.hosts[2].address);
     lab.router.ip(&format!("route add {SHARED}/32 via {by_right}"))?;
     let probe = Probe::start(lab.left(), &right)?;
@@ -87,7 +95,7 @@ fn traffic_follows_a_changed_route(lab: &Lab, _: Option<&Weir>) -> Result<()> {
 }
 
 fn a_longer_prefix_wins_while_it_is_there(lab: &Lab, _: Option<&Weir>) -> Result<()> {
-    let [right, far] = shared_address(lab)?;
+    let [right, far] = shared_address(lab, SHARED)?;
     lab.router.ip(&format!("route add 10.9.0.0/16 via {}", lab.right().address))?;
     let _probe = Probe::start(lab.left(), &right)?;
     only(&right, &far)?;
@@ -156,13 +164,21 @@ fn a_forgotten_neighbour_is_found_again(lab: &Lab, _: Option<&Weir>) -> Result<(
 }
 
 fn equal_routes_share_the_flows(lab: &Lab, _: Option<&Weir>) -> Result<()> {
+    share_the_flows(lab, SHARED.into())
+}
+
+fn equal_routes_share_the_flows_of_ip6(lab: &Lab, _: Option<&Weir>) -> Result<()> {
+    share_the_flows(lab, SHARED_IP6.into())
+}
+
+fn share_the_flows(lab: &Lab, shared: IpAddr) -> Result<()> {
     const FLOWS: u64 = 400;
     /// Each flow sends so many datagrams: they must all take the same way.
     const EACH: u64 = 3;
-    let [right, far] = shared_address(lab)?;
-    let ways = [lab.right().address, lab.hosts[2].address];
+    let [right, far] = shared_address(lab, shared)?;
+    let ways = [of(lab.right(), shared), of(&lab.hosts[2], shared)];
     lab.router.ip(&format!(
-        "route add {SHARED}/32 nexthop via {} weight 1 nexthop via {} weight 1",
+        "route add {shared} nexthop via {} weight 1 nexthop via {} weight 1",
         ways[0], ways[1]
     ))?;
     thread::sleep(FOLLOWED);
@@ -170,11 +186,11 @@ fn equal_routes_share_the_flows(lab: &Lab, _: Option<&Weir>) -> Result<()> {
     let send = |flows: u64| -> Result<[u64; 2]> {
         let before = [right.asked(), far.asked()];
         for _ in 0..flows {
-            let socket = lab.left().namespace.run(|| UdpSocket::bind((lab.left().address, 0)))??;
+            let socket = lab.left().namespace.run(|| UdpSocket::bind((of(lab.left(), shared), 0)))??;
             socket.set_read_timeout(Some(UP_AGAIN))?;
             let mut from = BTreeMap::new();
             for _ in 0..EACH {
-                socket.send_to(b"which way?", (SHARED, ECHO))?;
+                socket.send_to(b"which way?", (shared, ECHO))?;
                 // the answer's source tells who was asked: the server answers from its own wire
                 let (_, server) = socket.recv_from(&mut [0; 64])?;
                 *from.entry(server).or_insert(0_u64) += 1;
@@ -190,7 +206,7 @@ fn equal_routes_share_the_flows(lab: &Lab, _: Option<&Weir>) -> Result<()> {
     ensure!((35..=65).contains(&share), "one of two equal routes has {share} % of the flows");
 
     lab.router.ip(&format!(
-        "route replace {SHARED}/32 nexthop via {} weight 3 nexthop via {} weight 1",
+        "route replace {shared} nexthop via {} weight 3 nexthop via {} weight 1",
         ways[0], ways[1]
     ))?;
     thread::sleep(FOLLOWED);

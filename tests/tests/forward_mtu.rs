@@ -1,4 +1,4 @@
-//! A narrower wire ahead: fragmentation, and path-MTU discovery.
+//! Wires of all MTUs; a narrower one ahead: fragmentation, and path-MTU discovery.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use weir_tests::clients::{UdpEcho, ping, ping_all, tcp_transfer};
 use weir_tests::forwarded_by_both;
 use weir_tests::frames;
 use weir_tests::lab::{Lab, WIRE};
-use weir_tests::scenario::PLAIN;
+use weir_tests::scenario::{BRIDGED, Forwarder, PLAIN, Setting, run};
 use weir_tests::wire::Wire;
 
 forwarded_by_both! {
@@ -18,6 +18,90 @@ forwarded_by_both! {
     a_fragment_is_fragmented_again in PLAIN;
     dont_fragment_is_answered_with_the_mtu in PLAIN;
     tcp_and_udp_learn_the_path_mtu in PLAIN;
+    a_jumbo_arrives_in_fragments in Setting { mtu: JUMBO, ..PLAIN };
+    wires_become_wider in PLAIN;
+    wires_of_a_bridge_become_wider in BRIDGED;
+}
+
+/// The largest MTU that weir does.
+const JUMBO: u32 = 9000;
+
+#[test]
+fn packets_of_every_size_are_routed_at_every_mtu() {
+    at_every_mtu(PLAIN);
+}
+
+#[test]
+fn packets_of_every_size_are_bridged_at_every_mtu() {
+    at_every_mtu(BRIDGED);
+}
+
+/// IPv6's least, Ethernet's, the largest that fits into a page with XDP's headroom and the kernel's tailroom, the largest.
+fn at_every_mtu(setting: Setting) {
+    for mtu in [1280, 1500, 3498, JUMBO] {
+        for forwarder in [Forwarder::Kernel, Forwarder::Weir] {
+            run(forwarder, Setting { mtu, ..setting }, |lab, _| {
+                every_size(lab, mtu).with_context(|| format!("{forwarder:?} at {mtu}"))
+            });
+        }
+    }
+}
+
+/// Pings and datagrams up to the MTU and beyond, and TCP, both ways.
+fn every_size(lab: &Lab, mtu: u32) -> Result<()> {
+    let whole = mtu as usize - 28;
+    for (client, server) in [(lab.left(), lab.right()), (lab.right(), lab.left())] {
+        for size in [0, 100, 1200, whole - 1, whole] {
+            let said = ping(client, &format!("-c 2 -i 0.05 -W 5 -M do -s {size} {}", server.address))?;
+            ensure!(said.contains(" 2 received"), "{size} bytes: {said}");
+        }
+        let echo = UdpEcho::start(server)?;
+        for length in [0, 1, 500, whole - 1, whole, whole + 1, 2 * whole] {
+            echo.ask(client, length).with_context(|| format!("{length} bytes"))?;
+        }
+        tcp_transfer(client, server, 4 << 20)?;
+    }
+    for host in &lab.hosts {
+        let wrong = host.namespace.kernel_counter("Tcp", "InCsumErrors")?;
+        ensure!(wrong == 0, "{wrong} wrong checksums");
+    }
+    Ok(())
+}
+
+fn wires_become_wider(lab: &Lab, _: Option<&Weir>) -> Result<()> {
+    for mtu in [JUMBO, 1500, 3498] {
+        lab.set_mtu(mtu)?;
+        every_size(lab, mtu).with_context(|| format!("at {mtu}"))?;
+    }
+    Ok(())
+}
+
+fn wires_of_a_bridge_become_wider(lab: &Lab, weir: Option<&Weir>) -> Result<()> {
+    wires_become_wider(lab, weir)
+}
+
+fn a_jumbo_arrives_in_fragments(lab: &Lab, _: Option<&Weir>) -> Result<()> {
+    let right = lab.right();
+    for (mtu, expected) in [(4000, 3), (1500, 7), (1280, 8)] {
+        right.namespace.ip(&format!("link set {WIRE} mtu {mtu}"))?;
+        lab.router.ip(&format!("link set {} mtu {mtu}", right.port))?;
+        ping_all(lab.left(), right.address, 3)?;
+        let payload: Vec<u8> = (0..8972_u16).map(|n| (n % 251) as u8).collect();
+        let mut frame = frames::udp(lab.left(), right, 64, &payload)?;
+        frames::edit_ip(&mut frame, |header| {
+            header.dont_fragment = false;
+            header.identification = 4713;
+        })?;
+        let pieces = arrives_in_fragments(lab, &frame, mtu)?;
+        ensure!(pieces == expected, "{pieces} pieces at {mtu}");
+        let said = ping(lab.left(), &format!("-c 3 -i 0.2 -W 5 -M dont -s 8972 {}", right.address))?;
+        ensure!(said.contains(" 3 received"), "{said}");
+        let said = ping(lab.left(), &format!("-c 1 -W 1 -M do -s 8972 {}", right.address))?;
+        ensure!(said.contains(&format!("mtu = {mtu}")), "{said}");
+        // what the left host has learnt of the path
+        lab.left().namespace.ip("route flush cache")?;
+    }
+    Ok(())
 }
 
 /// The narrow wire's MTU, bytes; no multiple of 8, so that the fragments' length has to be rounded down.
@@ -34,7 +118,7 @@ fn narrow(lab: &Lab) -> Result<()> {
 }
 
 /// Sends a packet without DF at the left, collects its fragments at the right, and checks what they add up to.
-fn arrives_in_fragments(lab: &Lab, frame: &[u8]) -> Result<usize> {
+fn arrives_in_fragments(lab: &Lab, frame: &[u8], mtu: u16) -> Result<usize> {
     let at_right = Wire::open(&lab.right().namespace, WIRE)?;
     Wire::open(&lab.left().namespace, WIRE)?.send(frame)?;
     let (sent, sent_payload) = frames::ip(frame)?;
@@ -46,7 +130,7 @@ fn arrives_in_fragments(lab: &Lab, frame: &[u8]) -> Result<usize> {
             .receive(SOON, |frame| frames::is_ip(frame, IpNumber::UDP))?
             .with_context(|| format!("only {} fragments came", pieces.len()))?;
         let (header, payload) = frames::ip(&arrived)?;
-        ensure!(header.total_len <= NARROW, "a fragment of {} bytes", header.total_len);
+        ensure!(header.total_len <= mtu, "a fragment of {} bytes", header.total_len);
         ensure!(
             header.identification == sent.identification
                 && header.time_to_live == sent.time_to_live - 1
@@ -79,7 +163,7 @@ fn a_long_packet_arrives_in_fragments(lab: &Lab, _: Option<&Weir>) -> Result<()>
             header.identification = 4711;
             header.dscp = etherparse::IpDscp::EF;
         })?;
-        let pieces = arrives_in_fragments(lab, &frame)?;
+        let pieces = arrives_in_fragments(lab, &frame, NARROW)?;
         ensure!(pieces == expected, "{length} bytes came in {pieces} pieces");
     }
     // and the receiving kernel puts them together
@@ -100,7 +184,7 @@ fn a_fragment_is_fragmented_again(lab: &Lab, _: Option<&Weir>) -> Result<()> {
             header.more_fragments = more;
             header.fragment_offset = etherparse::IpFragOffset::try_new(185).unwrap_or_default();
         })?;
-        let pieces = arrives_in_fragments(lab, &frame)?;
+        let pieces = arrives_in_fragments(lab, &frame, NARROW)?;
         ensure!(pieces == 2, "it came in {pieces} pieces");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Round-trip times of real TCP through a running weir, over a line of a known delay.
 
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use weir_stats::Distribution;
 use weir_tests::appliance::Weir;
 use weir_tests::capture::{self, Capture};
-use weir_tests::clients::{ping_all, tcp_ping_pong, tcp_transfer};
+use weir_tests::clients::{ping_all, tcp_ping_pong_between, tcp_transfer};
 use weir_tests::delay::DelayLine;
 use weir_tests::lab::{Lab, WIRE};
 use weir_tests::measured::Measured;
@@ -17,6 +18,7 @@ use weir_tests::scenario::{Forwarder, PLAIN, Setting, run, unless_skipped};
 const DELAY: Duration = Duration::from_millis(15);
 /// The two hosts are customers.
 const CUSTOMERS: &str = "10.0.1.0/24 left\n10.0.2.0/24 right\n";
+const CUSTOMERS_IP6: &str = "2001:db8:1::/64 left\n2001:db8:2::/64 right\n";
 
 /// What tshark has seen at the line's end, within 2 % or 50 µs; and never less than the known delay.
 fn is_true(distribution: &Distribution, seen: f64, what: &str) -> Result<()> {
@@ -46,18 +48,24 @@ fn unless_blind(test: impl FnOnce() -> Result<()>) -> Result<()> {
     }
 }
 
-fn known_delay(timestamps: bool) -> Result<()> {
+fn known_delay(timestamps: bool, ip6: bool) -> Result<()> {
     let mut lab = Lab::new(1)?;
     for host in &lab.hosts {
         host.namespace.sysctl("net/ipv4/tcp_timestamps", if timestamps { "1" } else { "0" })?;
     }
     let line = DelayLine::insert(&mut lab.hosts[1], DELAY)?;
     lab.right().namespace.sysctl("net/ipv4/tcp_timestamps", if timestamps { "1" } else { "0" })?;
-    let weir = Weir::measuring(&lab, 1, CUSTOMERS)?;
+    let (server, customers): (IpAddr, _) = if ip6 {
+        lab.add_ip6()?;
+        (lab.right().address6.into(), CUSTOMERS_IP6)
+    } else {
+        (lab.right().address.into(), CUSTOMERS)
+    };
+    let weir = Weir::measuring(&lab, 1, customers)?;
     let capture = Capture::start(&line.namespace, WIRE)?;
-    let turns = tcp_ping_pong(lab.left(), lab.right(), 120)?;
+    let turns = tcp_ping_pong_between(lab.left(), lab.right(), server, 120)?;
     ensure!(turns.iter().all(|turn| *turn >= 2 * DELAY), "the line delays");
-    let seen = median(capture.round_trips(lab.right().address)?)?;
+    let seen = median(capture.round_trips(server)?)?;
 
     let said = Measured::of(&weir)?;
     let samples = said.counts("/rtt/samples")?;
@@ -82,12 +90,17 @@ fn known_delay(timestamps: bool) -> Result<()> {
 
 #[test]
 fn a_known_delay_is_what_is_reported() -> Result<()> {
-    unless_skipped(|| unless_blind(|| known_delay(true)))
+    unless_skipped(|| unless_blind(|| known_delay(true, false)))
 }
 
 #[test]
 fn and_without_timestamps_too() -> Result<()> {
-    unless_skipped(|| unless_blind(|| known_delay(false)))
+    unless_skipped(|| unless_blind(|| known_delay(false, false)))
+}
+
+#[test]
+fn and_over_ip6_too() -> Result<()> {
+    unless_skipped(|| unless_blind(|| known_delay(true, true)))
 }
 
 /// An echo, and what is no flow at all.

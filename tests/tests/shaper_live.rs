@@ -93,6 +93,22 @@ fn bbr_gets_the_plan() -> Result<()> {
 }
 
 #[test]
+fn ip6_gets_the_plan_too() -> Result<()> {
+    unless_skipped(|| {
+        let lab = Lab::with_hosts(&["internet", "alice"], 1)?;
+        lab.add_ip6()?;
+        let (internet, alice) = (&lab.hosts[0], &lab.hosts[1]);
+        let weir = Weir::shaping(&lab, 1, &tower(1000.0), &[plan(alice, "alice", 10.0, 20.0)], "")?;
+        let stream = Stream::start_between(internet, alice, alice.address6, "cubic")?;
+        thread::sleep(Duration::from_secs(2)); // TCP finds the rate
+        holds(&weir, &[alice], 20.0, "down")?;
+        drop(stream);
+        weir.counters().conserve()?;
+        weir.stop()
+    })
+}
+
+#[test]
 fn a_full_tower_is_shared_and_guarantees_are_kept() -> Result<()> {
     unless_skipped(|| {
         let lab = Lab::with_hosts(&["internet", "alice", "bob", "carol"], 1)?;

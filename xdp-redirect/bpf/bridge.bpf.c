@@ -6,20 +6,8 @@
  * neighbour solicitations. The kernel's bridge, which the ports belong to, passes these on to the other side as well.
  */
 #include "weir.h"
-#include <linux/in6.h>
 #include <linux/icmpv6.h>
 #include <linux/ipv6.h>
-
-/* IEEE 802.1Q-2018 9.6. */
-struct tag {
-	__be16 control;
-	__be16 type;
-};
-#define TAG_ID 0x0fff
-/* QinQ before it was a standard. */
-#define ETH_P_OLD_8021AD 0x9100
-/* Tags in front of a question for an own address: a VLAN device on the kernel's bridge, in another one's VLAN. */
-#define TAGS 2
 
 /* An ARP packet for IPv4 over Ethernet (RFC 826). */
 struct arp4 {
@@ -54,14 +42,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct vlans);
 } port_vlans SEC(".maps");
-
-/* The machine's IPv6 addresses. The loader puts the map that all ports share here, and for the next one. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1);
-	__type(key, struct in6_addr);
-	__type(value, __u8);
-} own_addresses6 SEC(".maps");
 
 /* The MAC addresses that the kernel answers for, in the first six bytes of the key. */
 struct {
@@ -123,10 +103,10 @@ static __always_inline enum verdict classify(const void *data, const void *end)
 		__builtin_memcpy(&destination, ethernet->h_dest, ETH_ALEN);
 		return bpf_map_lookup_elem(&own_macs, &destination) ? OWN_MAC : REDIRECTED;
 	}
+	/* A VLAN device on the kernel's bridge, in another one's VLAN, may be asked for. */
 #pragma unroll
 	for (tags = 0; tags < TAGS; tags++) {
-		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD) &&
-		    type != bpf_htons(ETH_P_OLD_8021AD))
+		if (!is_tag(type))
 			break;
 		if ((const void *)(tag + 1) > end)
 			return REDIRECTED;
@@ -139,5 +119,5 @@ static __always_inline enum verdict classify(const void *data, const void *end)
 SEC("xdp")
 int weir_bridge(struct xdp_md *ctx)
 {
-	return act(ctx, classify((const void *)(long)ctx->data, (const void *)(long)ctx->data_end));
+	return decide(ctx, classify);
 }

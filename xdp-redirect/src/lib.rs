@@ -7,12 +7,14 @@
 //!  frame from the wire ─────────────────────────────────────────────────────────────────────────┐
 //!                                                                        verdict      goes to   │
 //!   shorter than an Ethernet header (14 bytes)                           malformed    kernel    │
-//!   ethertype ARP                                                        arp          kernel    │
-//!   any other ethertype but IPv4: IPv6, VLAN tags, LLDP, …               not-ip4      kernel    │
+//!   tagged, with other tags than a sub-interface's (`set_sub_interface`) other-vlan   kernel    │
+//!   ethertype ARP, behind the tags                                       arp          kernel    │
+//!   any other ethertype but IPv4 and IPv6: LLDP, MPLS, …                 not-ip       kernel    │
 //!   group MAC address (broadcast or multicast)                           multicast    kernel    │
 //!   unicast MAC address that is not the port's (`set_mac`)               other-mac    kernel    │
-//!   IPv4 header cut off, version not 4, header length below 5            transit ─┐             │
-//!   to 224.0.0.0/4 or 255.255.255.255                                    multicast│   kernel    │
+//!   IP header cut off, of another version, header length below 5         transit ─┐             │
+//!   to 224.0.0.0/4, 255.255.255.255 or ff00::/8                          multicast│   kernel    │
+//!   IPv6 from or to fe80::/10                                            link-local   kernel    │
 //!   to one of this machine's addresses (`OwnAddresses`)                  own-address  kernel    │
 //!   all the rest                                                         transit ─┤             │
 //!                                                                                 ▼             │
@@ -37,7 +39,7 @@
 //!                                                       no               no-socket              kernel  │
 //! ```
 //!
-//! Broken IPv4 headers go to weir, whose graph drops them under a named reason. Subnet broadcast addresses (192.0.2.255 of
+//! Broken IP headers go to weir, whose graph drops them under a named reason. Subnet broadcast addresses (192.0.2.255 of
 //! 192.0.2.0/24) are the kernel's too: whoever keeps [`OwnAddresses`] inserts them like any other own address.
 //!
 //! **It fails open.** Wherever no socket is bound the kernel gets the packet, and forwards it if it is set up to. The kernel
@@ -52,8 +54,9 @@
 //!
 //! * [`Redirect::bind`] takes a socket bound to the same device and queue; the kernel drops what is redirected to any other,
 //!   and offers no way to ask.
-//! * VLAN offload is off on ports that carry tags (`ethtool -K DEVICE rxvlan off`): otherwise the driver has removed the tag
-//!   before the program runs, and the packet looks untagged.
+//! * A driver that takes tags out of frames before the program runs gives them to a program that asks (Linux 6.8; veth, and some of hardware), and that puts them
+//!   back: [`Redirect::puts_tags_back`]. Otherwise VLAN offload has to be off on ports that carry tags (`ethtool -K DEVICE rxvlan off`): a packet that has lost its
+//!   tag looks untagged. What is the kernel's reaches it as it came.
 //! * `redirected` counts what was handed over. What the socket could not take, because a ring was full or empty, is in the
 //!   socket's own `XDP_STATISTICS`.
 //!
@@ -92,5 +95,5 @@ mod verdict;
 pub use error::Error;
 pub use link::Mode;
 pub use own_addresses::OwnAddresses;
-pub use redirect::{Redirect, Vlans};
+pub use redirect::{Queues, Redirect, Vlans};
 pub use verdict::{Count, Counters, Verdict};

@@ -86,6 +86,14 @@ pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32) -> Result<Link, Erro
     create(program, index, Mode::Generic).map_err(|errno| explain(program, index, Mode::Generic, errno))
 }
 
+/// As [`attach`], natively or not at all.
+pub(crate) fn attach_natively(program: BorrowedFd<'_>, ifindex: u32) -> Result<Link, Error> {
+    let Some(index) = i32::try_from(ifindex).ok().filter(|index| *index > 0) else {
+        return Err(Error::NoSuchDevice { ifindex });
+    };
+    create(program, index, Mode::Native).map_err(|errno| explain(program, index, Mode::Native, errno))
+}
+
 fn create(program: BorrowedFd<'_>, index: i32, mode: Mode) -> Result<Link, Errno> {
     let options = libbpf_sys::bpf_link_create_opts {
         sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
@@ -185,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::OwnAddresses;
-    use crate::object::Loaded;
+    use crate::object::{Loaded, Tags};
     use crate::testbed::{Namespace, skip};
 
     #[test]
@@ -196,7 +204,7 @@ mod tests {
         let namespace = Namespace::new();
         let lo = namespace.ifindex("lo");
         namespace.inside(|| {
-            let loaded = Loaded::new(1, &OwnAddresses::new(1).unwrap()).unwrap();
+            let loaded = Loaded::new(Tags::Lost, 1, &OwnAddresses::new(1).unwrap()).unwrap();
             let link = attach(loaded.program().unwrap().as_fd(), lo).unwrap();
             let copy = link.descriptor.try_clone().unwrap();
             assert!(namespace.has_xdp("lo"));

@@ -10,7 +10,7 @@ use crate::libbpf_log;
 
 /// Addresses whose packets the programs leave to the kernel: the machine's own, and the broadcast addresses of its subnets.
 ///
-/// IPv6 and MAC addresses are a bridge's matter: to a router all that is not IPv4 is the kernel's, and each of its ports knows its MAC address.
+/// MAC addresses are a bridge's matter: each port of a router knows its own.
 /// All ports attached with one `OwnAddresses` see a change from the next packet on. The maps live until this and every port
 /// that uses them are gone.
 #[derive(Debug)]

@@ -1,21 +1,27 @@
 //! For this crate's tests: network namespaces of their own, and an AF_XDP socket.
 //!
-//! Invariant of the `unsafe` here: the frames of a [`Socket`] belong to its fill ring or its receive ring, and are read only
-//! between leaving the one and going back to the other.
+//! Invariant of the `unsafe` here: libbpf is given open descriptors, and what it returns is owned by nobody else; a frame of a [`Socket`] is read only when the kernel has put it into the receive ring; it never gets it back.
 #![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::Command;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use libbpf_rs::libbpf_sys;
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::xdp::{
+    SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_UMEM_PGOFF_FILL_RING, XdpDesc, XdpRingOffset,
+    XdpUmemReg, XdpUmemRegFlags,
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use xsk_rs::config::{LibxdpFlags, SocketConfig, UmemConfig};
-use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
 use crate::{Error, OwnAddresses};
 
@@ -158,48 +164,160 @@ impl Path {
 /// What [`Path::reaches`] sends.
 pub(crate) const PAYLOAD: &[u8] = b"from the left host";
 
-/// An AF_XDP socket on one queue of a device, all of its frames in the fill ring.
-pub(crate) struct Socket {
-    umem: Umem,
-    rx: RxQueue,
-    fill: FillQueue,
-    _rest: (TxQueue, CompQueue),
+/// What a kernel with VLANs does at a device of the calling thread's namespace, until it is dropped: the tags lie beside the frames.
+pub(crate) struct Tagging {
+    _link: OwnedFd,
 }
+
+impl Tagging {
+    /// Frames that leave get a tag of 802.1Q.
+    pub(crate) fn push(ifindex: u32, vlan: u16) -> Self {
+        let arguments = [(2, i32::from(0x8100_u16.to_be())), (3, vlan.into())];
+        Self::call(ifindex, libbpf_sys::BPF_TCX_EGRESS, libbpf_sys::BPF_FUNC_skb_vlan_push, &arguments)
+    }
+
+    /// Frames that come in lose one.
+    pub(crate) fn pop(ifindex: u32) -> Self {
+        Self::call(ifindex, libbpf_sys::BPF_TCX_INGRESS, libbpf_sys::BPF_FUNC_skb_vlan_pop, &[])
+    }
+
+    fn call(ifindex: u32, place: u32, function: u32, arguments: &[(u8, i32)]) -> Self {
+        use libbpf_sys::{BPF_ALU64, BPF_CALL, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, bpf_insn};
+        let operation = |code: u32, target: u8, immediate: i32| {
+            let mut instruction = bpf_insn { code: code as u8, imm: immediate, ..Default::default() };
+            instruction.set_dst_reg(target);
+            instruction
+        };
+        let set = |(target, value): (u8, i32)| operation(BPF_ALU64 | BPF_MOV | BPF_K, target, value);
+        let mut program: Vec<bpf_insn> = arguments.iter().copied().map(set).collect();
+        program.push(operation(BPF_JMP | BPF_CALL, 0, function as i32));
+        program.push(set((0, 0))); // TCX_PASS
+        program.push(operation(BPF_JMP | BPF_EXIT, 0, 0));
+        let owned = |result: i32| {
+            assert!(result >= 0, "{}", std::io::Error::from_raw_os_error(-result));
+            // SAFETY: the kernel has just made this descriptor for us.
+            unsafe { OwnedFd::from_raw_fd(result) }
+        };
+        // SAFETY: no options are given, the strings end in a zero, and the program is as long as is said.
+        let program = owned(unsafe {
+            libbpf_sys::bpf_prog_load(
+                libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
+                c"weir_tag".as_ptr(),
+                c"BSD".as_ptr(),
+                program.as_ptr(),
+                program.len() as libbpf_sys::size_t,
+                ptr::null_mut(),
+            )
+        });
+        // SAFETY: the program is open; no options are given.
+        let link = owned(unsafe {
+            libbpf_sys::bpf_link_create(program.as_raw_fd(), ifindex as i32, place, ptr::null())
+        });
+        Self { _link: link }
+    }
+}
+
+/// An AF_XDP socket on one queue of a device: it receives into as many frames as it has, once.
+pub(crate) struct Socket {
+    descriptor: OwnedFd,
+    frames: Mapped,
+    rx: Mapped,
+    offsets: XdpRingOffset,
+    next: u32,
+    _fill: Mapped,
+}
+
+/// Pages, unmapped when dropped: a ring that is mapped keeps its socket open.
+struct Mapped {
+    start: *mut u8,
+    length: usize,
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Socket::new`, so long, and not unmapped before.
+        unsafe { munmap(self.start.cast(), self.length) }.unwrap();
+    }
+}
+
+/// Frames of a [`Socket`], and entries of its rings.
+const FRAMES: u32 = 512;
+/// Bytes of each.
+const FRAME: u32 = 4096;
 
 impl Socket {
     /// For a device of the calling thread's namespace.
     pub(crate) fn new(device: &str, queue: u32) -> Self {
-        let (umem, frames) = Umem::new(UmemConfig::default(), 64.try_into().unwrap(), false).unwrap();
-        let config =
-            SocketConfig::builder().libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD).build();
-        // SAFETY: the only socket of this queue on this UMEM, and libxdp loads no program.
-        let socket = unsafe { xsk_rs::Socket::new(config, &umem, &device.parse().unwrap(), queue) };
-        let (tx, rx, rings) = socket.unwrap();
-        let (mut fill, completion) = rings.unwrap();
-        // SAFETY: nothing else has used the frames yet.
-        assert_eq!(unsafe { fill.produce(&frames) }, frames.len());
-        Self { umem, rx, fill, _rest: (tx, completion) }
+        let descriptor =
+            socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None).unwrap();
+        let (protection, length) = (ProtFlags::READ | ProtFlags::WRITE, (FRAMES * FRAME) as usize);
+        // SAFETY: the kernel chooses where, so nothing that is there is replaced.
+        let frames =
+            unsafe { mmap_anonymous(ptr::null_mut(), length, protection, MapFlags::PRIVATE) }.unwrap();
+        sockopt::set_xdp_umem_reg(
+            &descriptor,
+            XdpUmemReg {
+                addr: frames as u64,
+                len: length as u64,
+                chunk_size: FRAME,
+                headroom: 0,
+                flags: XdpUmemRegFlags::empty(),
+                tx_metadata_len: 0,
+            },
+        )
+        .unwrap();
+        sockopt::set_xdp_umem_fill_ring_size(&descriptor, FRAMES).unwrap();
+        sockopt::set_xdp_umem_completion_ring_size(&descriptor, FRAMES).unwrap();
+        sockopt::set_xdp_rx_ring_size(&descriptor, FRAMES).unwrap();
+        let offsets = sockopt::xdp_mmap_offsets(&descriptor).unwrap();
+        let ring = |at: &XdpRingOffset, entry: usize, page| {
+            let length = at.desc as usize + entry * FRAMES as usize;
+            // SAFETY: as above.
+            let start =
+                unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, &descriptor, page) };
+            Mapped { start: start.unwrap().cast(), length }
+        };
+        let fill = ring(&offsets.fr, size_of::<u64>(), XDP_UMEM_PGOFF_FILL_RING);
+        let rx = ring(&offsets.rx, size_of::<XdpDesc>(), XDP_PGOFF_RX_RING);
+        // SAFETY: the offsets lie in the ring, which nobody else fills.
+        unsafe {
+            let addresses = fill.start.add(offsets.fr.desc as usize).cast::<u64>();
+            (0..FRAMES).for_each(|frame| addresses.add(frame as usize).write(u64::from(frame * FRAME)));
+            let producer = fill.start.add(offsets.fr.producer as usize).cast::<AtomicU32>();
+            (*producer).store(FRAMES, Ordering::Release);
+        }
+        let any = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).unwrap();
+        let index = name_to_index(any, device).unwrap();
+        bind(&descriptor, &SocketAddrXdp::new(SocketAddrXdpFlags::empty(), index, queue)).unwrap();
+        let frames = Mapped { start: frames.cast(), length };
+        Self { descriptor, frames, rx, offsets: offsets.rx, next: 0, _fill: fill }
     }
 
     /// The next frame's bytes, waiting for at most `timeout`.
     pub(crate) fn receive(&mut self, timeout: Duration) -> Option<Vec<u8>> {
-        let mut frame = FrameDesc::default();
-        let timeout = i32::try_from(timeout.as_millis()).unwrap();
-        // SAFETY: the descriptor is overwritten with the received frame's, which belongs to this UMEM.
-        if unsafe { self.rx.poll_and_consume_one(&mut frame, timeout) }.unwrap() == 0 {
-            return None;
+        let deadline = Instant::now() + timeout;
+        // SAFETY: the offset lies in the ring.
+        let received = unsafe { &*self.rx.start.add(self.offsets.producer as usize).cast::<AtomicU32>() };
+        while received.load(Ordering::Acquire) == self.next {
+            if Instant::now() > deadline {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
-        // SAFETY: the frame has left the receive ring and is not in the fill ring yet.
-        let bytes = unsafe { self.umem.data(&frame) }.contents().to_vec();
-        // SAFETY: nobody reads the frame any more.
-        unsafe { self.fill.produce_one(&frame) };
-        Some(bytes)
+        assert!(self.next < FRAMES, "no frames are left");
+        // SAFETY: the kernel has written this descriptor and the frame that it names, and writes neither again.
+        unsafe {
+            let descriptors = self.rx.start.add(self.offsets.desc as usize).cast::<XdpDesc>();
+            let descriptor = descriptors.add(self.next as usize).read();
+            self.next += 1;
+            let bytes = self.frames.start.add(descriptor.addr as usize);
+            Some(std::slice::from_raw_parts(bytes, descriptor.len as usize).to_vec())
+        }
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the queue keeps the socket open for as long as it lives, hence for the borrow of `self`.
-        unsafe { BorrowedFd::borrow_raw(self.rx.fd().as_raw_fd()) }
+        self.descriptor.as_fd()
     }
 }

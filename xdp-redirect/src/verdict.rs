@@ -7,17 +7,17 @@ use std::fmt;
 /// The discriminants are the positions in the program's counters (`enum verdict` in `bpf/weir.h`).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verdict {
-    /// Transit (a router's: IPv4 only), handed to the AF_XDP socket of its receive queue.
+    /// Transit (a router's: IP only), handed to the AF_XDP socket of its receive queue.
     Redirected,
     /// ARP, in a bridge only what asks for an address in [`OwnAddresses`](crate::OwnAddresses); the kernel's.
     Arp,
-    /// Neither ARP nor untagged IPv4; the kernel's.
-    NotIp4,
+    /// Neither ARP nor IP; the kernel's.
+    NotIp,
     /// To an address in [`OwnAddresses`](crate::OwnAddresses); the kernel's.
     OwnAddress,
-    /// IPv4 to a group MAC address, to 224.0.0.0/4 or to 255.255.255.255; the kernel's.
+    /// IP to a group MAC address, to 224.0.0.0/4, 255.255.255.255 or ff00::/8; the kernel's.
     Multicast,
-    /// IPv4 to a unicast MAC address that is not the port's: another host's, or that of a device on top of the port (macvlan, VRRP); the
+    /// IP to a unicast MAC address that is not the port's (the sub-interface's): another host's, or that of a device on top of the port (macvlan, VRRP); the
     /// kernel's.
     OtherMac,
     /// Shorter than an Ethernet header; passed to the kernel, which drops it.
@@ -28,8 +28,10 @@ pub enum Verdict {
     OwnMac,
     /// In a bridge: an IPv6 neighbour solicitation for an address in [`OwnAddresses`](crate::OwnAddresses); the kernel's.
     NeighbourSolicitation,
-    /// In a bridge on a port that is both sides: untagged, or of neither VLAN; the kernel's.
+    /// Tagged, and of no sub-interface; in a bridge on a port that is both sides: untagged, or of neither VLAN. The kernel's.
     OtherVlan,
+    /// IPv6 from or to a link-local address (fe80::/10); the kernel's.
+    LinkLocal,
 }
 
 impl Verdict {
@@ -37,10 +39,10 @@ impl Verdict {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every verdict, in the order of the program's counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Redirected,
         Self::Arp,
-        Self::NotIp4,
+        Self::NotIp,
         Self::OwnAddress,
         Self::Multicast,
         Self::OtherMac,
@@ -49,6 +51,7 @@ impl Verdict {
         Self::OwnMac,
         Self::NeighbourSolicitation,
         Self::OtherVlan,
+        Self::LinkLocal,
     ];
 
     /// The name under which the verdict is published: lower case, words joined by hyphens.
@@ -56,7 +59,7 @@ impl Verdict {
         match self {
             Self::Redirected => "redirected",
             Self::Arp => "arp",
-            Self::NotIp4 => "not-ip4",
+            Self::NotIp => "not-ip",
             Self::OwnAddress => "own-address",
             Self::Multicast => "multicast",
             Self::OtherMac => "other-mac",
@@ -65,6 +68,7 @@ impl Verdict {
             Self::OwnMac => "own-mac",
             Self::NeighbourSolicitation => "neighbour-solicitation",
             Self::OtherVlan => "other-vlan",
+            Self::LinkLocal => "link-local",
         }
     }
 }

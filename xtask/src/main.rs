@@ -1,9 +1,10 @@
-//! weir's development commands: `cargo xtask setup | test | lint | docs | plots | demo`.
+//! weir's development commands: `cargo xtask setup | test | lint | docs | plots | bench | demo`.
 //!
 //! They run on a machine that has Rust and nothing else: the first thing that each does is to see that the system packages
 //! are there. So this crate uses neither a crate of weir's nor any C code.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod docs;
 mod lint;
@@ -26,7 +27,16 @@ Usage: cargo xtask COMMAND
   test    run the whole test suite; what cannot run here is skipped out loud
   lint    formatting, clippy, licences and duplicate crates, documentation: warnings are errors
   docs    write the tables of docs/stats.md from what a running weir says of itself (needs root)
-  plots   draw the plots of docs/shaping.md from the data beside them; with --measure that is measured anew (needs root)
+  plots   draw the plots of docs/shaping.md and docs/performance.md from the data beside them; with --measure those of the
+          former are measured anew (needs root)
+  bench   throughput, latency and bursts beside a bare AF_XDP loop and the kernel, and clocks a packet in memory, in some
+          ten minutes; the tables and plots of docs/performance.md are written from it (needs root)
+            --quick         64 bytes and IMIX only, a minute and a half; writes no documentation
+            --memory        only what is in memory, and the table of targets
+            --veth          only what goes from veth to veth
+            --sizes LIST    64,128,256,512,1024,1280,1518,imix; writes no documentation
+            --only NAME     forwarders whose name contains this; writes no documentation
+            --json PATH     what was measured, in one document, besides
   setup   install the system packages that the build and the tests need, and nothing else
 
 Each command first makes sure of the system packages: as root it installs what is missing, otherwise it prints the
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
         ["docs"] => docs::run(),
         ["plots"] => plots::run(false),
         ["plots", "--measure"] => plots::run(true),
+        ["bench", ..] => bench::run(&words[1..]),
         ["setup"] => packages::ensure().map(|_| ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}");

@@ -33,12 +33,11 @@ enum Provides {
 
 /// Package, what it is looked for by, what weir uses it for.
 const NEEDS: &[(&str, Provides)] = &[
-    // build: libbpf, libxdp and the XDP program
+    // build: libbpf and the XDP program
     ("gcc", Provides::Program("cc")),
     ("libc6-dev", Provides::Header("stdio.h")),
     ("make", Provides::Program("make")),
     ("pkg-config", Provides::Program("pkg-config")),
-    ("m4", Provides::Program("m4")),
     ("libelf-dev", Provides::Header("libelf.h")),
     ("zlib1g-dev", Provides::Header("zlib.h")),
     // tests: namespaces, veths, clients, Python's VPP client
@@ -50,6 +49,8 @@ const NEEDS: &[(&str, Provides)] = &[
     (PROMETHEUS, Provides::Program("promtool")),
     // tests: round-trip times, measured independently
     ("tshark", Provides::Program("tshark")),
+    // tests: instructions a packet
+    ("valgrind", Provides::Program("valgrind")),
 ];
 
 /// A package with a service, which the tests do not want: they start a Prometheus of their own.
@@ -58,19 +59,15 @@ const PROMETHEUS: &str = "prometheus";
 /// A program that Debian's packages ask whether they may start their services (invoke-rc.d(8)).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// The compilers that this machine has, for the environment of everything that builds.
+/// The compiler of the XDP program that this machine has, for the environment of everything that builds.
 pub struct Toolchain {
     clang: String,
-    libclang: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// Names the compilers to `command`.
+    /// Names the compiler to `command`.
     pub fn apply(&self, command: &mut Command) {
         command.env("CLANG", &self.clang);
-        if let Some(folder) = &self.libclang {
-            command.env("LIBCLANG_PATH", folder);
-        }
     }
 }
 
@@ -90,12 +87,12 @@ pub fn ensure() -> Result<Toolchain> {
     if program("apt-get").is_none() {
         let mut words = missing.join(", ");
         if toolchain.is_none() {
-            words += if words.is_empty() { "clang and libclang" } else { ", clang and libclang" };
+            words += if words.is_empty() { "clang" } else { ", clang" };
         }
         bail!(
             "this machine has no apt-get, and these are missing (named as Debian's packages): {words}. \
              Install them with the system's own package program and run this again; \
-             set CLANG to clang's name and LIBCLANG_PATH to libclang's folder where they are unusual"
+             set CLANG to clang's name where it is unusual"
         );
     }
     let root = rustix::process::geteuid().is_root();
@@ -105,7 +102,7 @@ pub fn ensure() -> Result<Toolchain> {
     }
     if toolchain.is_none() {
         let version = offered_clang();
-        missing.extend([format!("clang-{version}"), format!("libclang-{version}-dev")]);
+        missing.push(format!("clang-{version}"));
     }
     if !root {
         bail!(
@@ -133,7 +130,7 @@ pub fn ensure() -> Result<Toolchain> {
         Some(toolchain) if still.is_empty() => Ok(toolchain),
         Some(_) => bail!("apt-get has installed {}, yet it cannot be found afterwards", still.join(", ")),
         None => {
-            bail!("apt-get has installed clang and libclang, yet they cannot be found afterwards; set CLANG")
+            bail!("apt-get has installed clang, yet it cannot be found afterwards; set CLANG")
         }
     }
 }
@@ -200,40 +197,17 @@ fn program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// The clang that the environment names, or the preferred, or the newest that is installed, if its libclang is there too.
+/// The clang that the environment names, or the preferred, or the newest that is installed.
 fn installed_toolchain() -> Option<Toolchain> {
     let named = std::env::var("CLANG").ok().filter(|name| !name.is_empty());
     let numbered = (OLDEST_CLANG..=NEWEST_CLANG).rev().map(|version| format!("clang-{version}"));
-    let names = named
+    named
         .into_iter()
         .chain([format!("clang-{PREFERRED_CLANG}")])
         .chain(numbered)
-        .chain(["clang".to_owned()]);
-    for clang in names {
-        if !answers(Command::new(&clang).arg("--version")) {
-            continue;
-        }
-        if std::env::var_os("LIBCLANG_PATH").is_some() {
-            return Some(Toolchain { clang, libclang: None });
-        }
-        if let Some(folder) = libclang_beside(&clang) {
-            return Some(Toolchain { clang, libclang: Some(folder) });
-        }
-    }
-    None
-}
-
-/// The folder of the libclang that belongs to `clang`: the library folder of its installation.
-fn libclang_beside(clang: &str) -> Option<PathBuf> {
-    let resources = Command::new(clang).arg("-print-resource-dir").stderr(Stdio::null()).output().ok()?;
-    let resources = PathBuf::from(String::from_utf8(resources.stdout).ok()?.trim());
-    // <prefix>/lib/clang/<version> lies two below the libraries
-    let folder = resources.ancestors().nth(2)?;
-    let names = folder.read_dir().ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .into_iter()
-        .any(|name| name.starts_with("libclang.so") || name.starts_with("libclang-"))
-        .then(|| folder.to_owned())
+        .chain(["clang".to_owned()])
+        .find(|clang| answers(Command::new(clang).arg("--version")))
+        .map(|clang| Toolchain { clang })
 }
 
 /// The version of the clang package to ask apt for: the preferred where it is offered, else the newest.

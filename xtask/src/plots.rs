@@ -1,4 +1,5 @@
-//! `cargo xtask plots`: draws the plots of docs/shaping.md from the data beside them, which a test of the live shaper writes.
+//! `cargo xtask plots`: draws the plots of docs/shaping.md from the data beside them, which a test of the live shaper writes, and has those of
+//! docs/performance.md drawn.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +10,17 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::{cargo, packages, root, step, target_dir};
+use crate::{bench, cargo, packages, root, step, target_dir};
 
 /// Colours that people with any kind of sight tell apart (Okabe and Ito, 2002), and a grey for sums.
-const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115)];
-const GREY: RGBColor = RGBColor(110, 110, 110);
-const FONT: &str = "sans-serif";
+pub const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 158, 115)];
+pub const GREY: RGBColor = RGBColor(110, 110, 110);
+pub const FONT: &str = "sans-serif";
 /// Pixels.
-const TEXT: i32 = 14;
+pub const TEXT: i32 = 14;
 const TITLE: i32 = 17;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws; `measure`: after measuring anew.
 pub fn run(measure: bool) -> Result<ExitCode> {
@@ -31,6 +32,8 @@ pub fn run(measure: bool) -> Result<ExitCode> {
         fs::write(&path, draw(&folder())?).with_context(|| format!("cannot write {}", path.display()))?;
         println!("docs/shaping/{name}");
     }
+    bench::publish()?;
+    println!("docs/performance.md, docs/performance/");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -200,14 +203,15 @@ fn pings(folder: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn heading(area: &Area<'_>, text: &str) -> Result<()> {
+/// What an image shows, at its top.
+pub fn heading(area: &Area<'_>, text: &str) -> Result<()> {
     let (width, _) = area.dim_in_pixel();
     let style = (FONT, TITLE).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
     Ok(area.draw_text(text, &style, (width as i32 / 2, 14))?)
 }
 
 /// Lines and what they are, in a row.
-fn legend(area: &Area<'_>, entries: &[(&str, RGBColor)]) -> Result<()> {
+pub fn legend(area: &Area<'_>, entries: &[(&str, RGBColor)]) -> Result<()> {
     /// Pixels: of a line, and what stands between it and its text.
     const LINE: i32 = 26;
     const GAP: i32 = 7;

@@ -4,7 +4,9 @@
 //! passed, this program as skipped.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -77,13 +79,17 @@ fn count(result: &str, word: &str) -> usize {
 }
 
 /// What Miri runs: step, package, and the tests whose names contain one of these; all of them where none is named.
-const MIRI: [(&str, &str, &[&str]); 2] = [
-    ("miri, segment", "weir-stats", &[]),
+type Miri = (&'static str, &'static str, &'static [&'static str]);
+
+/// The longest first: a lane of its own.
+const MIRI: [Miri; 3] = [
     (
         "miri, tables, rings",
         "weir-graph",
         &["fib::", "quiescence::", "adjacency::", "frames::", "ring::", "exchange::"],
     ),
+    ("miri, segment", "weir-stats", &[]),
+    ("miri, rings of the kernel", "weir", &["port::af_xdp::ring::"]),
 ];
 
 pub fn run() -> Result<ExitCode> {
@@ -110,20 +116,16 @@ pub fn run() -> Result<ExitCode> {
     tests.env("WEIR_BIN", target_dir()?.join("debug/weir"));
     tests.env("WEIRSTAT_BIN", target_dir()?.join("debug/weirstat"));
     tallies.push(("tests", tally("tests", &mut tests, Tally::default())?));
-    tallies.push(("loom models", tally("loom models", &mut loom(&toolchain)?, Tally::default())?));
+    // Nothing of this goes by the time that it takes: two lanes at once.
     let missing = miri_is_missing();
-    for (name, package, filters) in MIRI {
-        let tally = match &missing {
-            // what asks the kernel is ignored under Miri, and has run above
-            None => tally(
-                name,
-                &mut miri(package, filters)?,
-                Tally { ignored_elsewhere: true, ..Tally::default() },
-            )?,
-            Some(reason) => Tally::skip(name, reason),
-        };
-        tallies.push((name, tally));
-    }
+    let miri = |at: usize| miri(&MIRI[at], missing.as_deref());
+    let (one, other) = thread::scope(|scope| {
+        let one = scope.spawn(|| [loom(&toolchain), miri(1), miri(2)]);
+        let other = [instructions(&toolchain), miri(0)];
+        (one.join(), other)
+    });
+    let one = one.unwrap_or_else(|panic| resume_unwind(panic));
+    tallies.extend(other.into_iter().chain(one).collect::<Result<Vec<_>>>()?);
     Ok(report(&tallies, started.elapsed()))
 }
 
@@ -146,7 +148,7 @@ fn tally(name: &str, command: &mut Command, mut tally: Tally) -> Result<Tally> {
 }
 
 /// The model checker's runs of the segment's protocol and of the exchange between workers: every interleaving of two threads, within bounds.
-fn loom(toolchain: &Toolchain) -> Result<Command> {
+fn loom(toolchain: &Toolchain) -> Result<(&'static str, Tally)> {
     let mut command = cargo(toolchain);
     // its own target directory: the flag would have everything else built again, before and after
     command.env("CARGO_TARGET_DIR", target_dir()?.join("loom")).env("RUSTFLAGS", "--cfg loom").args([
@@ -161,11 +163,22 @@ fn loom(toolchain: &Toolchain) -> Result<Command> {
         "--",
         "--show-output",
     ]);
-    Ok(command)
+    Ok(("loom models", tally("loom models", &mut command, Tally::default())?))
 }
 
-/// Miri over a crate whose `unsafe` code can run without the kernel.
-fn miri(package: &str, filters: &[&str]) -> Result<Command> {
+/// Instructions a packet, beside what they were.
+fn instructions(toolchain: &Toolchain) -> Result<(&'static str, Tally)> {
+    let mut command = cargo(toolchain);
+    command.args(["run", "--release", "--locked", "-p", "weir-benches", "--bin", "weir-bench-instructions"]);
+    Ok(("instructions", tally("instructions", &mut command, Tally::default())?))
+}
+
+/// Miri over a crate whose `unsafe` code can run without the kernel, unless something is missing.
+fn miri(step: &Miri, missing: Option<&str>) -> Result<(&'static str, Tally)> {
+    let (name, package, filters) = *step;
+    if let Some(reason) = missing {
+        return Ok((name, Tally::skip(name, reason)));
+    }
     let mut command = nightly(&["cargo", "miri", "test"]);
     command
         .current_dir(crate::root())
@@ -174,7 +187,9 @@ fn miri(package: &str, filters: &[&str]) -> Result<Command> {
         .env("MIRIFLAGS", "-Zmiri-disable-isolation")
         .args(["--locked", "-p", package, "--lib", "--", "--show-output"])
         .args(filters);
-    Ok(command)
+    // what asks the kernel is ignored under Miri, and has run with the other tests
+    let ignoring = Tally { ignored_elsewhere: true, ..Tally::default() };
+    Ok((name, tally(name, &mut command, ignoring)?))
 }
 
 /// Why Miri cannot run here, after an attempt to have it added.

@@ -1,8 +1,15 @@
 //! What a packet costs in weir's graph, in memory: clocks of the time-stamp counter, from `ethernet-input` to `tx`, all counters on.
 
+use std::thread;
+
 use clap::Parser;
-use weir_benches::memory::{MemoryRouter, Setup};
-use weir_graph::{clock::Clock, node::VECTOR};
+use core_affinity::CoreId;
+use weir_benches::{
+    cases::{Case, cases, teams},
+    memory::{MemoryRouter, Round, Setup},
+    summary::median,
+};
+use weir_graph::clock::Clock;
 
 /// What a packet costs in weir's graph, in memory
 #[derive(Parser)]
@@ -24,31 +31,12 @@ struct Arguments {
     only: String,
 }
 
-/// A case: its name, the router, packets in a vector.
-fn cases() -> Vec<(&'static str, Setup, usize)> {
-    let plain = Setup { routes: 1, workers: 1, flows: 0, measured: false };
-    let routes = |routes| Setup { routes, ..plain };
-    let two = Setup { routes: 1_000, workers: 2, ..plain };
-    let tcp = |flows, measured| Setup { flows, measured, ..plain };
-    vec![
-        ("1 route", plain, VECTOR),
-        ("1 route, quarter vectors", plain, VECTOR / 4),
-        ("1,000 routes, random destinations", routes(1_000), VECTOR),
-        ("500,000 /24 routes, random destinations", routes(500_000), VECTOR),
-        ("1,000,000 /24 routes, random destinations", routes(1_000_000), VECTOR),
-        ("1,000 routes, two workers in turn, half of the packets handed over", two, VECTOR),
-        ("1,000 routes, two workers in turn, quarter vectors", two, VECTOR / 4),
-        ("TCP, 1,000 flows", tcp(1_000, false), VECTOR),
-        ("TCP, 1,000 flows, measured, 63 customers", tcp(1_000, true), VECTOR),
-        ("TCP, 1,000,000 flows", tcp(1_000_000, false), VECTOR),
-        ("TCP, 1,000,000 flows, measured, 62,500 customers", tcp(1_000_000, true), VECTOR),
-    ]
-}
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let core = arguments.core.map(|id| core_affinity::CoreId { id }).or(cores.last().copied());
+    let core = arguments.core.map(|id| CoreId { id }).or(cores.last().copied());
     if let Some(core) = core
         && !core_affinity::set_for_current(core)
     {
@@ -56,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let hz = Clock::calibrate().hz();
     let mut documents = Vec::new();
-    for (name, setup, size) in cases() {
+    for Case { name, setup, size } in cases() {
         if !name.contains(&arguments.only) {
             continue;
         }
@@ -97,8 +85,50 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("    mean by node: {}", nodes.join(", "));
         }
     }
+    for case in teams().iter().filter(|case| case.name.contains(&arguments.only)) {
+        eprintln!("{} …", case.name);
+        let two = *cores.first_chunk().ok_or("two workers need two cores")?;
+        documents.push(team(case, two, &arguments, hz)?);
+    }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&documents)?);
     }
     Ok(())
+}
+
+/// Two workers, each on a core of its own, beside one with the same traffic, and beside two routers that have nothing to do with each other: what the machine gives to two
+/// programs at once, which is no more than a half more than to one where its "cores" are two threads of one. In turns.
+fn team(case: &Case, cores: [CoreId; 2], arguments: &Arguments, hz: u64) -> Result<serde_json::Value> {
+    let alone = Setup { workers: 1, ..case.setup };
+    let (mut one, mut two) = (MemoryRouter::new(&alone)?, MemoryRouter::new(&case.setup)?);
+    let mut strangers = [MemoryRouter::new(&alone)?, MemoryRouter::new(&alone)?];
+    let rate = |round: Round| round.packets as f64 / round.ticks.max(1) as f64 * hz as f64 / 1e6;
+    let mut rates = Vec::new();
+    for _ in 0..=arguments.rounds {
+        let [first, second] = &mut strangers;
+        let run = |router: &mut MemoryRouter, core| router.round_on(&[core], arguments.vectors, case.size);
+        let both = thread::scope(|scope| {
+            let second = scope.spawn(|| run(second, cores[1]));
+            [Some(run(first, cores[0])), second.join().ok()]
+        });
+        rates.push([
+            rate(run(&mut one, cores[1])),
+            both.into_iter().flatten().map(rate).sum(),
+            rate(two.round_on(&cores, arguments.vectors, case.size)),
+        ]);
+    }
+    rates.remove(0); // it filled the caches
+    let ratio = |over: usize| median(rates.iter().map(|rates| rates[2] / rates[over]));
+    let (to_one, to_strangers) = (ratio(0), ratio(1));
+    let [one, strangers, two] = [0, 1, 2].map(|at| median(rates.iter().map(|rates| rates[at])));
+    if !arguments.json {
+        println!("{}: {two:.1} Mpps", case.name);
+        println!(
+            "    {to_one:.2} times one worker's {one:.1}, {to_strangers:.2} times two strangers' {strangers:.1}"
+        );
+    }
+    Ok(serde_json::json!({
+        "case": case.name, "mpps": two, "mpps_one": one, "mpps_strangers": strangers,
+        "ratio_one_median": to_one, "ratio_strangers_median": to_strangers, "hz": hz,
+    }))
 }

@@ -72,7 +72,7 @@ struct Traffic {
 
 impl Traffic {
     fn new(flows: usize, clock: Clock) -> Traffic {
-        Traffic { flows: TcpFlows::new(flows, clock), frames: vec![0; VECTOR * STRIDE] }
+        Traffic { flows: TcpFlows::new(flows, 0, clock), frames: vec![0; VECTOR * STRIDE] }
     }
 
     /// Writes the packet of a flow into frame `at`.

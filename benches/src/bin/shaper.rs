@@ -239,7 +239,35 @@ struct TreeCase {
     shared: bool,
 }
 
-const TREES: [TreeCase; 6] = [
+const TREES: [TreeCase; 9] = [
+    // Fast enough for whole vectors each 20 µs, as of a worker that has all that it can do.
+    TreeCase {
+        name: "full vectors: 400 active, everything in the cache",
+        configured: 400,
+        active: 400,
+        plan: 250_000_000,
+        tower: 200,
+        backlog: 2,
+        shared: false,
+    },
+    TreeCase {
+        name: "full vectors: 10,000 active, held by their plans",
+        configured: 10_000,
+        active: 10_000,
+        plan: 10_000_000,
+        tower: 200,
+        backlog: 2,
+        shared: false,
+    },
+    TreeCase {
+        name: "full vectors: 100,000 of 1,000,000, held by their plans",
+        configured: 1_000_000,
+        active: 100_000,
+        plan: 1_000_000,
+        tower: 200,
+        backlog: 2,
+        shared: false,
+    },
     TreeCase {
         name: "tree: 10,000 active, held by their plans",
         configured: 10_000,
@@ -277,7 +305,7 @@ const TREES: [TreeCase; 6] = [
         shared: false,
     },
     TreeCase {
-        name: "shared tree: 10,000 active, held by their plans",
+        name: "shared: 10,000 active, held by their plans",
         configured: 10_000,
         active: 10_000,
         plan: 1_000_000,
@@ -286,7 +314,7 @@ const TREES: [TreeCase; 6] = [
         shared: true,
     },
     TreeCase {
-        name: "shared tree: 10,000 active, held by towers",
+        name: "shared: 10,000 active, held by towers",
         configured: 10_000,
         active: 10_000,
         plan: 1_000_000,
@@ -388,7 +416,7 @@ fn tree(
     }
     let mut ticks = [0u64; 2];
     let mut packets = 0u64;
-    let mut rounds = Vec::new();
+    let mut rounds = Vec::with_capacity(arguments.rounds.max(1));
     let warm = case.active as u64 * 4;
     let mut allocations = 0;
     let round = (arguments.vectors * VECTOR) as u64;

@@ -96,7 +96,7 @@ impl Scene {
                 bridge + "[shaper]\ntree = \"network.json\"\ncircuits = \"ShapedDevices.csv\"\n"
             }
         };
-        let setup = Setup { idle: Idle::Adaptive, core: self.core, sided: true, sections };
+        let setup = Setup { idle: Idle::Adaptive, cores: vec![self.core], sided: true, sections };
         appliance::forward(&self.lab, &self.program, &setup, |weir| {
             let outcome = work(Some(weir.id()))?;
             let sent = weir.counters()?.balance()?.sent;

@@ -1,24 +1,24 @@
 //! The comparison from veth to veth: every round, each forwarder has the same wires and the same cores for the same time.
 
+use std::fmt;
 use std::path::Path as FilePath;
 use std::time::Duration;
-use std::{fmt, fs};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use core_affinity::CoreId;
 use serde::Serialize;
 use weir::config::Idle;
-
-use crate::bare;
-use crate::bpf::FLOWS;
-use crate::path::{Kind, Path, Traffic};
-use weir_benches::appliance::{self, Setup};
+use weir_benches::pktgen::live::Live;
+use weir_benches::pktgen::pace::{Amount, Pace};
+use weir_benches::pktgen::shape::Transport;
+use weir_benches::pktgen::sizes::Sizes;
+use weir_benches::scene::{Duty, FLOWS, Forwarder, Kind, Scene};
 use weir_benches::summary::median;
-use weir_tests::plans::{self, Customer};
 
-/// The part of the traffic that must have gone by the forwarder that is measured. The rest is what one counter has seen and the other
-/// has not when a forwarder comes and goes.
-const SHARE: f64 = 0.99;
+/// Traffic before the measured window: caches, branch predictors and the generator's pages settle.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// Bytes of a frame with its check sequence: the smallest of TCP with timestamps that has room for the receiver's number and time.
+const FRAME: u16 = 80;
 /// Offered traffic must exceed the forwarded by so much, or it was the generator that was measured.
 const SATURATION: f64 = 1.02;
 
@@ -71,23 +71,25 @@ pub fn compare(
     rounds: u32,
     window: Duration,
 ) -> Result<Comparison> {
-    let path = Path::new(kind, generator, forwarder)?;
-    let bench = Bench { path, weir, forwarder, window };
+    let scene = Scene::new(kind, generator, &[forwarder])?;
+    let generator = scene.generator(Transport::Tcp, Sizes::one(FRAME))?;
+    let bench = Bench { scene, generator, weir, window };
     let mut measured = Vec::new();
     for number in 0..rounds {
         eprintln!("round {} of {rounds}", number + 1);
         // Those that are compared follow each other at once, in turns either one first.
+        let bare = || bench.measure(Forwarder::Bare);
         let poll = || bench.weir(Idle::Poll, Duty::Forwards);
         let measuring = || bench.weir(Idle::Poll, Duty::Measures);
         let shaping = || bench.weir(Idle::Poll, Duty::Shapes);
         let (bare, weir_poll, weir_rtt, weir_shaper) = if number % 2 == 0 {
-            (bench.bare()?, poll()?, measuring()?, shaping()?)
+            (bare()?, poll()?, measuring()?, shaping()?)
         } else {
             let (shaper, rtt, poll) = (shaping()?, measuring()?, poll()?);
-            (bench.bare()?, poll, rtt, shaper)
+            (bare()?, poll, rtt, shaper)
         };
         let weir_adaptive = bench.weir(Idle::Adaptive, Duty::Forwards)?;
-        let kernel = bench.kernel()?;
+        let kernel = bench.measure(Forwarder::Kernel)?;
         let to = |rate: Rate, base: Rate| rate.forwarded / base.forwarded;
         measured.push(Round {
             bare,
@@ -127,115 +129,43 @@ pub fn compare(
 
 /// What all measurements share.
 struct Bench<'w> {
-    path: Path,
+    scene: Scene,
+    generator: Live,
     weir: &'w FilePath,
-    forwarder: CoreId,
     window: Duration,
 }
 
-/// What weir does beside forwarding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Duty {
-    /// Nothing.
-    Forwards,
-    /// Measures round-trip times, and counts by customer: both hosts are some.
-    Measures,
-    /// Holds the right host to a plan, below a tower, both of which are never reached.
-    Shapes,
-}
-
-/// More than any veth carries, and the most that a plan may say: Mbit/s.
-const NEVER_REACHED: f64 = 100_000.0;
-
 impl Bench<'_> {
-    fn bare(&self) -> Result<Rate> {
-        let (traffic, sent) = bare::forward(&self.path, self.forwarder, || self.path.measure(self.window))?;
-        rate("bare loop", &traffic, sent)
-    }
-
     fn weir(&self, idle: Idle, duty: Duty) -> Result<Rate> {
-        let setup = Setup { idle, core: self.forwarder, sided: true, sections: self.sections(duty)? };
-        let (traffic, sent) = appliance::forward(&self.path.lab, self.weir, &setup, |weir| {
-            let (counters, traffic) = (weir.counters()?, self.path.measure(self.window)?);
-            let sent = counters.balance()?.sent;
-            if duty == Duty::Shapes {
-                let shaped = counters.columns("/shaper/customers/down/sent")?;
-                let shaped: u64 = shaped.iter().map(|customer| customer.packets).sum();
-                ensure!(shaped as f64 >= SHARE * sent as f64, "{shaped} of {sent} packets were shaped");
-            }
-            Ok((traffic, sent))
+        self.measure(Forwarder::Weir { idle, duty, workers: 1 })
+    }
+
+    /// What it forwards of as much traffic as the generator can make, in a window.
+    fn measure(&self, forwarder: Forwarder) -> Result<Rate> {
+        let offer = |time| {
+            let amount = Amount { packets: None, time: Some(time) };
+            self.scene.trial(&self.generator, Pace::new(None, None), amount)
+        };
+        let trial = self.scene.forward(forwarder, self.weir, || {
+            let (before, trial) = (offer(WARM_UP)?, offer(self.window)?);
+            let arrived = before.arrived() + trial.arrived();
+            Ok((trial, arrived))
         })?;
-        let also = match duty {
-            Duty::Forwards => "",
-            Duty::Measures => ", measuring",
-            Duty::Shapes => ", shaping",
-        };
-        rate(&format!("weir ({idle}{also})"), &traffic, sent)
-    }
-
-    /// The sections of weir's config, and the files that they name.
-    fn sections(&self, duty: Duty) -> Result<String> {
-        let lab = &self.path.lab;
-        let (left, right, folder) = (lab.left(), lab.right(), lab.router.folder()?);
-        let mut sections = match self.path.kind {
-            Kind::Route => String::new(),
-            Kind::Bridge => format!("[bridge]\nports = [\"{}\", \"{}\"]\n", left.port, right.port),
-        };
-        match duty {
-            Duty::Forwards => {}
-            Duty::Measures => {
-                let customers = format!("{} left\n{} right\n", left.address, right.address);
-                fs::write(folder.join("customers.txt"), customers)?;
-                sections += "[rtt]\nprefixes = \"customers.txt\"\n";
-            }
-            Duty::Shapes => {
-                let (min, max) = ([1.0; 2], [NEVER_REACHED; 2]);
-                let tower = format!(
-                    r#"{{"tower":{{"downloadBandwidthMbps":{NEVER_REACHED},"uploadBandwidthMbps":{NEVER_REACHED},"type":"ap"}}}}"#
-                );
-                plans::write(
-                    &folder,
-                    &tower,
-                    &[Customer { host: right, id: "right", node: "tower", min, max }],
-                )?;
-                sections += "[shaper]\ntree = \"network.json\"\ncircuits = \"ShapedDevices.csv\"\n";
-            }
+        let (forwarded, offered) = (trial.rate(), trial.sent.rate());
+        eprintln!("    {forwarder}: {:.3} of {:.3} Mpps", forwarded / 1e6, offered / 1e6);
+        if offered < forwarded * SATURATION {
+            eprintln!("    not saturated: it is the generator that was measured");
         }
-        Ok(sections)
+        Ok(Rate { forwarded, offered })
     }
-
-    fn kernel(&self) -> Result<Rate> {
-        let traffic = self.path.measure(self.window)?;
-        rate("kernel", &traffic, traffic.total)
-    }
-}
-
-/// The traffic's rate, if it is `name` that has forwarded it: `sent` packets by its own count.
-fn rate(name: &str, traffic: &Traffic, sent: u64) -> Result<Rate> {
-    let Traffic { forwarded, offered, total } = *traffic;
-    ensure!(total > 0, "{name} has forwarded nothing");
-    let share = sent as f64 / total as f64;
-    ensure!(
-        (SHARE..=1.0 / SHARE).contains(&share),
-        "{name} says that it has sent {sent} packets, but {total} have left the router"
-    );
-    eprintln!("    {name}: {:.3} of {:.3} Mpps", forwarded / 1e6, offered / 1e6);
-    if offered < forwarded * SATURATION {
-        eprintln!("    not saturated: it is the generator that was measured");
-    }
-    Ok(Rate { forwarded, offered })
 }
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            Kind::Route => "routed",
-            Kind::Bridge => "bridged",
-        };
         writeln!(
             f,
-            "Mpps from veth to veth, {kind}, TCP acknowledgements of {FLOWS} flows, one core, windows of {} s",
-            self.window_seconds
+            "Mpps from veth to veth, {}, TCP segments in frames of {FRAME} bytes, {FLOWS} flows, one core, windows of {} s",
+            self.kind, self.window_seconds
         )?;
         writeln!(
             f,

@@ -1,12 +1,10 @@
 //! What weir forwards from veth to veth, as a router or a bridge, beside a bare AF_XDP receive-and-send loop and beside the kernel's own forwarding, in the same run
 //! on the same wires; and what a reader that polls the segment flat out costs the packet path.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
-mod bare;
-mod bpf;
 mod forwarders;
-mod path;
 mod reader;
+mod stream;
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,6 +16,7 @@ use clap::Parser;
 use core_affinity::CoreId;
 use weir_benches::appliance;
 use weir_benches::machine::{cores, warn_if_busy};
+use weir_benches::scene::Kind;
 
 /// Packets a second from veth to veth: weir, a bare AF_XDP loop, the kernel. Needs root.
 #[derive(Parser)]
@@ -31,6 +30,9 @@ struct Arguments {
     /// The hosts are in one network, and what stands between them is a bridge
     #[arg(long)]
     bridge: bool,
+    /// Instead: Gbit/s of one TCP stream at an MTU of 9000, with round-trip times and the shaper
+    #[arg(long, conflicts_with = "reader")]
+    stream: bool,
     /// Instead: what a reader that polls the segment flat out on another core costs a packet, in memory; needs no root
     #[arg(long, conflicts_with = "bridge")]
     reader: bool,
@@ -84,7 +86,16 @@ fn run(arguments: &Arguments) -> Result<()> {
             appliance::build()?
         }
     };
-    let kind = if arguments.bridge { path::Kind::Bridge } else { path::Kind::Route };
+    let kind = if arguments.bridge { Kind::Bridge } else { Kind::Route };
+    if arguments.stream {
+        let streams = stream::measure(kind, &program, last, arguments.rounds, window)?;
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&streams)?);
+        } else {
+            print!("{streams}");
+        }
+        return Ok(());
+    }
     let comparison = forwarders::compare(kind, &program, first, last, arguments.rounds, window)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);

@@ -58,10 +58,7 @@ pub fn measure(reader: CoreId, worker: CoreId, rounds: u32, window: Duration) ->
 }
 
 fn case(routes: u32, core: CoreId, rounds: u32, window: Duration) -> Result<Case> {
-    let build = || {
-        MemoryRouter::new(&Setup { routes, workers: 1, flows: 0, measured: false })
-            .map_err(|error| anyhow!("{error}"))
-    };
+    let build = || MemoryRouter::new(&Setup { routes, ..Setup::PLAIN }).map_err(|error| anyhow!("{error}"));
     let mut router = build()?;
     let _other = build()?;
     let (own, elsewhere) = segments()?;

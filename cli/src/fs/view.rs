@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -246,7 +247,7 @@ impl View {
         let mut fresh = false;
         for _ in 0..ATTEMPTS {
             match act(&self.tree(fresh)?, fresh) {
-                Err(Refusal::Moved) => {}
+                Err(Refusal::Moved) => thread::sleep(PAUSE),
                 // What is not there in a fresh tree is not there.
                 Err(Refusal::Stale | Refusal::Absent) if !fresh => {}
                 result => return result,
@@ -267,3 +268,6 @@ impl View {
 
 /// How often something is tried on a segment that changes all the time.
 const ATTEMPTS: u32 = 16;
+
+/// The pause after an attempt that the segment's change has undone.
+const PAUSE: Duration = Duration::from_millis(1);

@@ -15,10 +15,6 @@ use crate::complain;
 use crate::connection::refusal;
 use crate::patterns::Matcher;
 
-/// How often a scrape is begun anew because the segment's structure has changed meanwhile. A segment that changes all the
-/// time is taken as it is after these: a name may then be some milliseconds older than its number.
-const ATTEMPTS: u32 = 5;
-
 /// A writer that says nothing of its process is taken for dead after so long without a heartbeat: VPP beats every 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -150,23 +146,16 @@ impl Connected {
 
     fn numbers(&mut self, matcher: &Matcher, naming: Naming, limit: usize) -> Result<Numbers, ReadError> {
         let reader = self.connection.reader();
-        for attempt in 1.. {
-            let plan = match self.plan.take().filter(|plan| plan.epoch == reader.epoch()) {
+        let known = &mut self.plan;
+        reader.at_rest(|| {
+            let plan = match known.take().filter(|plan| plan.epoch == reader.epoch()) {
                 Some(plan) => plan,
                 None => Arc::new(make_plan(reader, matcher, naming, limit)?),
             };
-            let values = values::read(&plan, reader);
-            let is_true = plan.epoch == reader.epoch();
-            match values {
-                Ok(values) if is_true || attempt >= ATTEMPTS => {
-                    self.plan = Some(Arc::clone(&plan));
-                    return Ok(Numbers { plan, values });
-                }
-                Err(error) if is_true || attempt >= ATTEMPTS => return Err(error),
-                _ => {}
-            }
-        }
-        Err(ReadError::Busy { attempts: ATTEMPTS })
+            let values = values::read(&plan, reader)?;
+            *known = Some(Arc::clone(&plan));
+            Ok(Numbers { plan, values })
+        })
     }
 
     fn start_time(&self, plan: &Plan) -> Result<Option<u64>, ReadError> {

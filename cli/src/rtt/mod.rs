@@ -96,9 +96,6 @@ pub struct Rtt {
     format: Option<Format>,
 }
 
-/// How often a segment that changes meanwhile is read again before its figures are taken as they come.
-const ATTEMPTS: u32 = 4;
-
 impl Rtt {
     /// Whether these options contradict JSON.
     pub fn contradicts_json(&self) -> Option<&'static str> {
@@ -134,23 +131,12 @@ impl Rtt {
     /// Reads all that is to be shown; again if what the numbers are about has changed meanwhile.
     fn read(&self, weir: &Weir, path: &Path) -> Result<(Found, Vec<Row>), Failure> {
         let (reader, refused) = (weir.reader(), |error: ReadError| weir.refusal(error));
-        let mut attempt = 1;
-        loop {
-            let epoch = reader.epoch();
+        reader.at_rest(|| {
             let found = self.find(reader).map_err(refused)?.ok_or_else(|| Source::missing(path))?;
             let mut chosen = self.chosen(&found.source)?;
-            let pass = self.pass(reader, &found);
-            match pass.run(None, &mut chosen) {
-                Err(ReadError::Stale { .. }) if attempt < ATTEMPTS => {}
-                result => {
-                    result.map_err(refused)?;
-                    if reader.epoch() == epoch || attempt == ATTEMPTS {
-                        return Ok((found, chosen.into_rows()));
-                    }
-                }
-            }
-            attempt += 1;
-        }
+            self.pass(reader, &found).run(None, &mut chosen).map_err(refused)?;
+            Ok((found, chosen.into_rows()))
+        })
     }
 
     /// Finds what is to be shown; `None` if the segment has no round-trip times.

@@ -44,7 +44,7 @@ fn numbers_have_labels_instead_of_indices() {
         (r#"weir_node_errors_packets_total{node="tx",reason="full",worker="1"}"#, "6"),
         (r#"weir_sys_node_calls_total{node="ip4-input",worker="control"}"#, "1"),
         (r#"weir_sys_node_held_packets{node="ip4-input",worker="1"}"#, "1"),
-        (r#"weir_xdp_packets_total{verdict="not-ip4",interface="eth0",cpu="1"}"#, "2"),
+        (r#"weir_xdp_packets_total{verdict="not-ip",interface="eth0",cpu="1"}"#, "2"),
         (r#"weir_buffer_pools_used_buffers{pool="default-numa-0"}"#, "18446744073709551615"),
         (r#"weir_other_vector_total{index="1",thread="2"}"#, "3"),
         ("weir_other_answer", "42"),

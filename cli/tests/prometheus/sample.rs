@@ -101,10 +101,8 @@ fn filled() -> (Segment, CombinedRow) {
             for (column, name) in INTERFACES.iter().enumerate() {
                 batch.set_name(&mut names, column, name)?;
             }
-            let verdicts = [
-                batch.simple_rows("/xdp/arp", 2, ports, 8)?,
-                batch.simple_rows("/xdp/not-ip4", 2, ports, 8)?,
-            ];
+            let verdicts =
+                [batch.simple_rows("/xdp/arp", 2, ports, 8)?, batch.simple_rows("/xdp/not-ip", 2, ports, 8)?];
             Ok((
                 batch.combined("/if/rx", ports, 8)?,
                 batch.combined("/if/tx", ports, 8)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     BridgeConfig, Config, ControlConfig, FibConfig, Idle, PortConfig, RttConfig, ShaperConfig, StatsConfig,
-    WorkersConfig,
+    VlanConfig, WorkersConfig,
 };
 use crate::customers::Listed;
 use crate::shaper::{Plan, difference};
@@ -47,7 +47,7 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
     let WorkersConfig { cores, idle } = workers;
     let StatsConfig { socket, group, size } = stats;
     let ControlConfig { socket: control_socket } = control;
-    let FibConfig { routes } = fib;
+    let FibConfig { routes, routes6 } = fib;
 
     let mut restart = Vec::new();
     let mut fixed = |key: &str, old: String, new: String| {
@@ -57,6 +57,7 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
     };
     fixed("the list of [[port]] devices", devices(ports), devices(&new.ports));
     fixed("the sides of the ports", sides(ports), sides(&new.ports));
+    fixed("the VLANs of the ports", vlans(ports), vlans(&new.ports));
     fixed("the section [bridge]", joined(*bridge), joined(new.bridge));
     fixed("workers.cores", format!("{cores:?}"), format!("{:?}", new.workers.cores));
     fixed("stats.socket", format!("{socket:?}"), format!("{:?}", new.stats.socket));
@@ -64,6 +65,7 @@ pub fn changes(old: &Config, new: &Config) -> Result<Vec<Change>, NeedsRestart> 
     fixed("stats.size", or_default(size.as_ref()), or_default(new.stats.size.as_ref()));
     fixed("control.socket", format!("{control_socket:?}"), format!("{:?}", new.control.socket));
     fixed("fib.routes", routes.to_string(), new.fib.routes.to_string());
+    fixed("fib.routes6", routes6.to_string(), new.fib.routes6.to_string());
     let mut customers = None;
     match (rtt, &new.rtt) {
         (None, None) => {}
@@ -116,6 +118,15 @@ fn sides(ports: &[PortConfig]) -> String {
     sides.collect::<Vec<_>>().join(", ")
 }
 
+fn vlans(ports: &[PortConfig]) -> String {
+    let vlans = ports.iter().map(|port| match &port.vlan {
+        None => "none".to_owned(),
+        Some(VlanConfig { parent, vlan, service_vlan: None }) => format!("{vlan} of {parent}"),
+        Some(VlanConfig { parent, vlan, service_vlan: Some(outer) }) => format!("{outer}.{vlan} of {parent}"),
+    });
+    vlans.collect::<Vec<_>>().join(", ")
+}
+
 fn joined(bridge: Option<BridgeConfig>) -> String {
     match bridge {
         None => "absent".to_owned(),
@@ -164,12 +175,12 @@ mod tests {
 
     fn config(idle: Idle) -> Config {
         Config {
-            ports: vec![PortConfig { device: "eth1".into(), side: None }],
+            ports: vec![PortConfig { device: "eth1".into(), side: None, vlan: None }],
             bridge: None,
             workers: WorkersConfig { cores: vec![1], idle },
             stats: StatsConfig { socket: "/a".into(), group: None, size: None },
             control: ControlConfig { socket: "/b".into() },
-            fib: FibConfig { routes: 1024 },
+            fib: FibConfig { routes: 1024, routes6: 1024 },
             rtt: None,
             shaper: None,
         }
@@ -250,12 +261,12 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_all_named_and_refuses_the_rest() {
         let new = Config {
-            ports: vec![PortConfig { device: "eth2".into(), side: Some(Side::Wan) }],
+            ports: vec![PortConfig { device: "eth2".into(), side: Some(Side::Wan), vlan: None }],
             bridge: Some(BridgeConfig::OnePort { wan_vlan: 2, lan_vlan: 3 }),
             workers: WorkersConfig { cores: vec![0, 1], idle: Idle::Poll },
             stats: StatsConfig { socket: "/c".into(), group: Some("weir".into()), size: Some(1 << 30) },
             control: ControlConfig { socket: "/d".into() },
-            fib: FibConfig { routes: 2048 },
+            fib: FibConfig { routes: 2048, routes6: 4096 },
             rtt: None,
             shaper: None,
         };
@@ -270,7 +281,8 @@ mod tests {
              stats.group changed from the default to \"weir\": that needs a restart\n\
              stats.size changed from the default to 1073741824: that needs a restart\n\
              control.socket changed from \"/b\" to \"/d\": that needs a restart\n\
-             fib.routes changed from 1024 to 2048: that needs a restart"
+             fib.routes changed from 1024 to 2048: that needs a restart\n\
+             fib.routes6 changed from 1024 to 4096: that needs a restart"
         );
     }
 }

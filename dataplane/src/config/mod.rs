@@ -27,6 +27,7 @@ pub(crate) use read::{nearest, quoted};
 pub use warnings::warnings;
 
 use weir_graph::ports::Side;
+use weir_graph::wire::vlan::{self, Tags};
 
 use crate::customers::Listed;
 use crate::shaper::Plan;
@@ -67,6 +68,29 @@ pub struct PortConfig {
     pub device: String,
     /// What it leads to, where that matters.
     pub side: Option<Side>,
+    /// The VLAN of another port that it is; `None`: the kernel knows whether it is one.
+    pub vlan: Option<VlanConfig>,
+}
+
+/// The VLAN of another port that a port is, where the kernel's device does not say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VlanConfig {
+    /// The device of the port whose frames carry the tags; it is no VLAN itself.
+    pub parent: String,
+    /// The VLAN, 1 to 4094; the inner one of two tags.
+    pub vlan: u16,
+    /// The provider's VLAN, of the outer tag (802.1ad), if there are two.
+    pub service_vlan: Option<u16>,
+}
+
+impl VlanConfig {
+    /// The tags of its frames.
+    pub fn tags(&self) -> Tags {
+        match self.service_vlan {
+            None => Tags::one(vlan::TAG, self.vlan),
+            Some(outer) => Tags::one(vlan::SERVICE_TAG, outer).with_inner(vlan::TAG, self.vlan),
+        }
+    }
 }
 
 /// A bridge that all ports of the config are in.
@@ -125,6 +149,8 @@ pub struct ControlConfig {
 pub struct FibConfig {
     /// Most IPv4 routes.
     pub routes: usize,
+    /// Most IPv6 routes.
+    pub routes6: usize,
 }
 
 /// The measurement of round-trip times.
@@ -228,7 +254,7 @@ mod tests {
         let path = folder.path().join("weir.toml");
         std::fs::write(&path, "[[port]]\ndevice = \"eth1\"\n[control]\nsocket = \"run/c.sock\"\n").unwrap();
         let config = Config::load(&path).unwrap();
-        assert_eq!(config.ports, [PortConfig { device: "eth1".into(), side: None }]);
+        assert_eq!(config.ports, [PortConfig { device: "eth1".into(), side: None, vlan: None }]);
         assert_eq!(config.control.socket, folder.path().join("run/c.sock"));
         assert_eq!(config.stats.socket, Path::new(STATS_SOCKET));
     }

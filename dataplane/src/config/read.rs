@@ -17,6 +17,7 @@ use super::{
 mod ports;
 mod rtt;
 mod shaper;
+mod sub_interfaces;
 
 /// Longest socket path in bytes: `sun_path` less the terminator (`linux/un.h`).
 const SOCKET_PATH: usize = 107;
@@ -27,6 +28,10 @@ const SEGMENT: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const ROUTES: RangeInclusive<i64> = 1 << 10..=1 << 22;
 /// IPv4 routes unless the config says otherwise: the internet's table, with as much room again for growth.
 const DEFAULT_ROUTES: usize = 1 << 20;
+/// IPv6 routes. The highest is four times the internet's table of 2026 (230,000), and what there are counters for.
+const ROUTES6: RangeInclusive<i64> = 1 << 10..=1 << 20;
+/// IPv6 routes unless the config says otherwise: the internet's table, with as much room again for growth.
+const DEFAULT_ROUTES6: usize = 1 << 19;
 
 /// What a config is checked against.
 pub(super) struct Machine {
@@ -42,13 +47,17 @@ struct Section {
     keys: &'static [&'static str],
 }
 
-const PORT: &Section = &Section { name: "port", header: "[[port]]", keys: &["device", "side"] };
+const PORT: &Section = &Section {
+    name: "port",
+    header: "[[port]]",
+    keys: &["device", "side", "parent", "vlan", "service-vlan"],
+};
 const BRIDGE: &Section =
     &Section { name: "bridge", header: "[bridge]", keys: &["ports", "port", "wan-vlan", "lan-vlan"] };
 const WORKERS: &Section = &Section { name: "workers", header: "[workers]", keys: &["cores", "idle"] };
 const STATS: &Section = &Section { name: "stats", header: "[stats]", keys: &["socket", "group", "size"] };
 const CONTROL: &Section = &Section { name: "control", header: "[control]", keys: &["socket"] };
-const FIB: &Section = &Section { name: "fib", header: "[fib]", keys: &["routes"] };
+const FIB: &Section = &Section { name: "fib", header: "[fib]", keys: &["routes", "routes6"] };
 const RTT: &Section =
     &Section { name: "rtt", header: "[rtt]", keys: &["interval", "prefixes", "flows", "handshakes"] };
 const SHAPER: &Section = &Section {
@@ -161,9 +170,12 @@ impl Reader<'_> {
                 );
             }
         }
-        let routes = fib_table.and_then(|table| table.get("routes"));
+        let [routes, routes6] = ["routes", "routes6"].map(|key| fib_table.and_then(|table| table.get(key)));
         let fib = FibConfig {
             routes: routes.and_then(|value| self.number(value, "routes", ROUTES)).unwrap_or(DEFAULT_ROUTES),
+            routes6: routes6
+                .and_then(|value| self.number(value, "routes6", ROUTES6))
+                .unwrap_or(DEFAULT_ROUTES6),
         };
         let shaper = self.section(tables, SHAPER).and_then(|table| self.shaper(table));
         if shaper.is_some() && !matches!(bridge, Some(BridgeConfig::OnePort { .. })) {

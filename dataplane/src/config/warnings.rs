@@ -3,12 +3,15 @@
 use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use super::Config;
-use crate::prefixes;
+
+/// Whether the kernel forwards, IPv4 and IPv6.
+const FORWARDING: [&str; 2] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
 
 /// One sentence for each.
 pub fn warnings(config: &Config) -> Vec<String> {
     // The files under /proc/sys/net and the socket both show the network namespace of the calling thread.
-    let forward = std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").ok();
+    let forwarding = FORWARDING
+        .map(|setting| std::fs::read_to_string(format!("/proc/sys/{}", setting.replace('.', "/"))).ok());
     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok();
     // Where the machine cannot be asked (a sandbox without sockets), silence is better than a wrong warning.
     let present = |device: &str| {
@@ -16,10 +19,10 @@ pub fn warnings(config: &Config) -> Vec<String> {
             !matches!(netdevice::name_to_index(socket, device), Err(rustix::io::Errno::NODEV))
         })
     };
-    surprises(config, forward.as_deref(), present)
+    surprises(config, forwarding.each_ref().map(Option::as_deref), present)
 }
 
-fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> bool) -> Vec<String> {
+fn surprises(config: &Config, forwarding: [Option<&str>; 2], present: impl Fn(&str) -> bool) -> Vec<String> {
     let mut warnings = Vec::new();
     for device in config.ports.iter().map(|port| &port.device).filter(|device| !present(device)) {
         warnings.push(format!("device {device:?} is not there now; see `ip link` for those that are"));
@@ -29,20 +32,13 @@ fn surprises(config: &Config, forward: Option<&str>, present: impl Fn(&str) -> b
         warnings
             .push(format!("{device:?} is the only port, so what comes in by it can only go out by it again"));
     }
-    let customers = config.rtt.iter().flat_map(|rtt| &*rtt.customers);
-    let ip6 = customers.flat_map(|it| &it.prefixes).filter(|it| prefixes::ip4(**it).is_none()).count();
-    if ip6 > 0 && config.bridge.is_none() {
-        warnings.push(format!(
-            "{ip6} prefixes are of IPv6, which a router leaves to the kernel: only in a bridge do they count"
-        ));
-    }
     warnings.extend(config.shaper.iter().flat_map(|shaper| shaper.warnings.iter().cloned()));
-    if config.bridge.is_none() && forward.is_some_and(|value| value.trim() == "0") {
-        warnings.push(
-            "net.ipv4.ip_forward is 0: while weir is down the kernel would not forward; \
-             `sysctl -w net.ipv4.ip_forward=1` makes it"
-                .to_owned(),
-        );
+    for (setting, value) in FORWARDING.iter().zip(forwarding) {
+        if config.bridge.is_none() && value.is_some_and(|value| value.trim() == "0") {
+            warnings.push(format!(
+                "{setting} is 0: while weir is down the kernel would not forward; `sysctl -w {setting}=1` makes it"
+            ));
+        }
     }
     warnings
 }
@@ -60,17 +56,18 @@ mod tests {
 
     #[test]
     fn a_router_on_a_machine_that_forwards_gives_no_warning() {
-        assert_eq!(surprises(&config(&["eth1", "eth2"]), Some("1\n"), |_| true), Vec::<String>::new());
-        assert_eq!(surprises(&config(&["eth1", "eth2"]), None, |_| true), Vec::<String>::new());
+        assert_eq!(surprises(&config(&["eth1", "eth2"]), [Some("1\n"); 2], |_| true), Vec::<String>::new());
+        assert_eq!(surprises(&config(&["eth1", "eth2"]), [None; 2], |_| true), Vec::<String>::new());
     }
 
     #[test]
     fn each_surprise_has_its_sentence() {
-        let one = surprises(&config(&["eth1"]), Some("0\n"), |_| false);
-        assert_eq!(one.len(), 3, "{one:?}");
+        let one = surprises(&config(&["eth1"]), [Some("0\n"); 2], |_| false);
+        assert_eq!(one.len(), 4, "{one:?}");
         assert!(one[0].contains("device \"eth1\" is not there"), "{one:?}");
         assert!(one[1].contains("the only port"), "{one:?}");
         assert!(one[2].contains("ip_forward is 0"), "{one:?}");
+        assert!(one[3].contains("`sysctl -w net.ipv6.conf.all.forwarding=1`"), "{one:?}");
     }
 
     #[test]
@@ -80,7 +77,7 @@ mod tests {
             "port = [{ device = \"eth1\" }, { device = \"eth2\" }]\n[bridge]\nports = [\"eth1\", \"eth2\"]\n";
         let one = "port = [{ device = \"eth1\" }]\n[bridge]\nport = \"eth1\"\nwan-vlan = 2\nlan-vlan = 3\n";
         for text in [two, one] {
-            assert_eq!(surprises(&bridge(text), Some("0\n"), |_| true), Vec::<String>::new());
+            assert_eq!(surprises(&bridge(text), [Some("0\n"); 2], |_| true), Vec::<String>::new());
         }
     }
 

@@ -37,6 +37,7 @@ fn step(packet: u16) -> Step {
         rx: "eth1".into(),
         tx: Some("eth2".into()),
         reason: None,
+        l3: 0,
         length: 60,
         bytes: "00".repeat(134),
     }

@@ -1,13 +1,14 @@
 //! weir's ports and the kernel's devices: which is behind which now, and what the workers need to know of it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weir_graph::adjacency::{AdjacencyError, AdjacencyIndex, AdjacencyWriter, Path};
 use weir_graph::packet::PortIndex;
 use weir_graph::ports::Ports;
+use weir_graph::wire::vlan::Tags;
 
-use crate::kernel::{Address, Link};
+use crate::kernel::{Address, Link, Standing};
 
 #[derive(Debug)]
 struct Port {
@@ -55,7 +56,8 @@ impl PortTable {
         let ports = (0..)
             .zip(devices)
             .map(|(port, device)| {
-                let glean = adjacencies.allocate_glean(Path { port, mtu: 0, next_hop: 0 })?;
+                let glean =
+                    adjacencies.allocate_glean(Path { port, mtu: 0, next_hop: None, tags: Tags::NONE })?;
                 Ok(Port { device: device.clone(), link: None, glean })
             })
             .collect::<Result<_, AdjacencyError>>()?;
@@ -90,11 +92,16 @@ impl PortTable {
         self.link(port).is_some_and(Link::usable)
     }
 
+    /// The tags of what leaves by the port.
+    pub(super) fn tags(&self, port: PortIndex) -> Tags {
+        self.shared.tags(port)
+    }
+
     pub(super) fn glean(&self, port: PortIndex) -> Option<AdjacencyIndex> {
         self.get(port).map(|port| port.glean)
     }
 
-    /// The largest IP packet that leaves by the port; what does not fit a length of 16 bits is no limit for IPv4.
+    /// The largest IP packet that leaves by the port; what does not fit a length of 16 bits is no limit for IP.
     pub(super) fn mtu(&self, port: PortIndex) -> u16 {
         self.link(port).map_or(0, |link| u16::try_from(link.mtu).unwrap_or(u16::MAX))
     }
@@ -162,21 +169,50 @@ impl PortTable {
         self.share_all();
     }
 
-    /// See [`super::Forwarding::source_address`].
-    pub(super) fn source_address(&self, port: PortIndex) -> Option<Ipv4Addr> {
-        let count = u16::try_from(self.ports.len()).unwrap_or(u16::MAX);
-        std::iter::once(port).chain(0..count).find_map(|port| self.primary(port))
+    /// The port, and those that it may borrow an address from.
+    fn lenders(&self, port: PortIndex) -> impl Iterator<Item = PortIndex> {
+        std::iter::once(port).chain(0..u16::try_from(self.ports.len()).unwrap_or(u16::MAX))
     }
 
-    fn primary(&self, port: PortIndex) -> Option<Ipv4Addr> {
-        let index = self.link(port)?.index;
-        let first = self.addresses.iter().find(|address| address.index == index && !address.secondary);
-        first.map(|address| address.address)
+    /// The port's addresses of this standing, in the kernel's order.
+    fn standing(&self, port: PortIndex, standing: Standing) -> impl Iterator<Item = IpAddr> {
+        let index = self.link(port).map(|link| link.index);
+        self.addresses
+            .iter()
+            .filter(move |it| Some(it.index) == index && it.standing == standing)
+            .map(|it| it.address)
+    }
+
+    /// The address of IPv4 that a port speaks from: its first primary one; a port without one borrows the first port's that has one
+    /// (RFC 1812 §4.3.2.4).
+    fn source4(&self, port: PortIndex) -> Option<Ipv4Addr> {
+        self.lenders(port).find_map(|port| {
+            self.standing(port, Standing::Primary).find_map(|address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+        })
+    }
+
+    /// The address of IPv6 that a port speaks from (RFC 4443 §2.2): one that reaches beyond the link, its own or else another port's; else
+    /// its own on the link.
+    fn source6(&self, port: PortIndex) -> Option<Ipv6Addr> {
+        let of = |port, standing, global: bool| {
+            self.standing(port, standing).find_map(move |address| match address {
+                IpAddr::V6(address) if address.is_unicast_link_local() != global => Some(address),
+                _ => None,
+            })
+        };
+        let either = |port, global| {
+            of(port, Standing::Primary, global).or_else(|| of(port, Standing::Secondary, global))
+        };
+        self.lenders(port).find_map(|port| either(port, true)).or_else(|| either(port, false))
     }
 
     fn share_all(&self) {
         for port in (0..).zip(&self.ports).map(|(number, _)| number) {
-            self.shared.set_address(port, self.source_address(port));
+            self.shared.set_address(port, self.source4(port));
+            self.shared.set_address6(port, self.source6(port));
         }
     }
 

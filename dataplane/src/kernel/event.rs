@@ -1,9 +1,9 @@
 //! What the kernel's control plane is made of, in weir's own words.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_graph::fib::Prefix4;
+use weir_graph::fib::Prefix;
 
 /// A network device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,19 @@ pub struct Link {
     pub master: Option<u32>,
     /// Whether it is a bridge of the kernel's.
     pub bridge: bool,
+    /// Whose VLAN it is, if it is one of the kernel's.
+    pub vlan: Option<VlanOf>,
+}
+
+/// What a VLAN device of the kernel's is on top of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VlanOf {
+    /// The interface index of the device whose frames carry its tag.
+    pub parent: u32,
+    /// The tag's type: 0x8100, or 0x88a8 (802.1ad).
+    pub kind: u16,
+    /// The VLAN, 0 to 4094.
+    pub id: u16,
 }
 
 impl Link {
@@ -36,38 +49,41 @@ impl Link {
     }
 }
 
-/// An IPv4 address of this machine on a device.
+/// An address of this machine on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Address {
     /// The device's interface index.
     pub index: u32,
     /// The machine's own address (not the peer's on a point-to-point device).
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Length of the connected prefix in bits.
     pub length: u8,
-    /// Whether another address of the same prefix came before it on the device: the kernel prefers that one as a source.
-    pub secondary: bool,
+    /// Whether the machine speaks from it.
+    pub standing: Standing,
 }
 
-/// An IPv6 address of this machine on a device; also one that the kernel is still asking for whether it is another's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address6 {
-    /// The device's interface index.
-    pub index: u32,
-    /// The machine's own address (not the peer's on a point-to-point device).
-    pub address: Ipv6Addr,
+/// Whether a machine speaks from one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It does.
+    Primary,
+    /// Only if it has no better one. IPv4: another address of the same prefix came before it on the device. IPv6: temporary (RFC 8981)
+    /// or deprecated (RFC 4862 §5.5.4).
+    Secondary,
+    /// IPv6: not before it is known that no other machine has it (RFC 4862 §5.4), which may never be.
+    Tentative,
 }
 
 /// One way out of a route.
 ///
 /// The kernel's own "dead" and "linkdown" marks are left out on purpose: it sets and clears them without telling. They follow from
 /// the state of the link, which it does tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHop {
     /// The interface index that packets leave by.
     pub index: u32,
-    /// The router to hand them to; none if the destination itself is on the link.
-    pub gateway: Option<Ipv4Addr>,
+    /// The router to hand them to; none if the destination itself is on the link. One of IPv6 may serve a route of IPv4 (RFC 8950).
+    pub gateway: Option<IpAddr>,
     /// Its share among the next hops of the route, 1 to 65536.
     pub weight: u32,
     /// Whether the gateway is to be taken as reachable on the device although no connected prefix covers it.
@@ -77,8 +93,8 @@ pub struct NextHop {
 /// Why weir cannot follow a route that the kernel can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unsupported {
-    /// The gateway is not an IPv4 address (RFC 5549 routes).
-    #[error("its gateway is not an IPv4 address; give it an IPv4 gateway")]
+    /// The gateway is not an IP address (MPLS).
+    #[error("its gateway is not an IP address; give it one")]
     ForeignGateway,
     /// The route encapsulates (MPLS, tunnel and segment-routing routes).
     #[error("it encapsulates packets, which weir does not do")]
@@ -137,13 +153,13 @@ impl Reachability {
     }
 }
 
-/// An IPv4 neighbour on a device.
+/// A neighbour on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neighbour {
     /// The device's interface index.
     pub index: u32,
     /// Its IP address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// What the kernel knows of its presence.
     pub reachability: Reachability,
     /// Its Ethernet address, if known.
@@ -160,29 +176,14 @@ pub enum Event {
     Link(Link),
     /// The device with this index is gone, and with it its addresses and neighbours.
     LinkGone(u32),
-    /// An address appeared, or its `secondary` mark changed.
+    /// An address appeared, or its standing changed.
     Address(Address),
     /// An address is gone.
     AddressGone(Address),
-    /// An IPv6 address appeared.
-    Address6(Address6),
-    /// An IPv6 address is gone.
-    Address6Gone(Address6),
-    /// Packets to these destinations are for this machine: its addresses, broadcast addresses, and local routes.
-    LocalAddress(Prefix4),
-    /// Packets to these destinations are no longer for this machine.
-    LocalAddressGone(Prefix4),
-    /// The best route of this prefix appeared or changed.
-    Route {
-        /// The destinations.
-        prefix: Prefix4,
-        /// The kernel's preference among routes of this prefix; this one was the lowest.
-        metric: u32,
-        /// What to do with the packets.
-        target: Arc<Target>,
-    },
-    /// The prefix has no route any more.
-    RouteGone(Prefix4),
+    /// Destinations of IPv4.
+    Ip4(Change<u32>),
+    /// Destinations of IPv6.
+    Ip6(Change<u128>),
     /// A neighbour appeared or changed.
     Neighbour(Neighbour),
     /// The kernel has forgotten a neighbour.
@@ -190,6 +191,26 @@ pub enum Event {
         /// The device's interface index.
         index: u32,
         /// Its IP address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
+}
+
+/// Where packets to some destinations go has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<A> {
+    /// Packets to these destinations are for this machine: its addresses, IPv4's broadcast and IPv6's anycast addresses, and local routes.
+    Local(Prefix<A>),
+    /// Packets to these destinations are no longer for this machine.
+    LocalGone(Prefix<A>),
+    /// The best route of this prefix appeared or changed.
+    Route {
+        /// The destinations.
+        prefix: Prefix<A>,
+        /// The kernel's preference among routes of this prefix; this one was the lowest.
+        metric: u32,
+        /// What to do with the packets.
+        target: Arc<Target>,
+    },
+    /// The prefix has no route any more.
+    RouteGone(Prefix<A>),
 }

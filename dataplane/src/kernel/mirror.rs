@@ -1,9 +1,9 @@
 //! The kernel's links, addresses and neighbours as they were last told, so that only differences are passed on.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use super::event::{Address, Address6, Event, Link, Neighbour};
+use super::event::{Address, Event, Link, Neighbour};
 
 /// A value and the last dump that showed it, or during which it was notified.
 type Seen<T> = (T, u32);
@@ -12,10 +12,8 @@ type Seen<T> = (T, u32);
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
     links: BTreeMap<u32, Seen<Link>>,
-    addresses: BTreeMap<(u32, Ipv4Addr, u8), Seen<Address>>,
-    /// With the generation.
-    addresses6: BTreeMap<Address6, u32>,
-    neighbours: BTreeMap<(u32, Ipv4Addr), Seen<Neighbour>>,
+    addresses: BTreeMap<(u32, IpAddr, u8), Seen<Address>>,
+    neighbours: BTreeMap<(u32, IpAddr), Seen<Neighbour>>,
     generation: u32,
 }
 
@@ -55,8 +53,6 @@ impl Mirror {
         }
         let addresses = self.addresses.extract_if(.., |&(of, ..), _| of == index);
         addresses.for_each(|(_, (address, _))| sink(Event::AddressGone(address)));
-        let addresses = self.addresses6.extract_if(.., |address, _| address.index == index);
-        addresses.for_each(|(address, _)| sink(Event::Address6Gone(address)));
         let neighbours = self.neighbours.extract_if(.., |&(of, _), _| of == index);
         neighbours.for_each(|((index, address), _)| sink(Event::NeighbourGone { index, address }));
         sink(Event::LinkGone(index));
@@ -82,18 +78,6 @@ impl Mirror {
         gone.map(|(address, _)| sink(Event::AddressGone(address))).is_some()
     }
 
-    pub(super) fn address6(&mut self, address: Address6, sink: &mut impl FnMut(Event)) {
-        if self.addresses6.insert(address, self.generation).is_none() {
-            sink(Event::Address6(address));
-        }
-    }
-
-    pub(super) fn address6_gone(&mut self, address: Address6, sink: &mut impl FnMut(Event)) {
-        if self.addresses6.remove(&address).is_some() {
-            sink(Event::Address6Gone(address));
-        }
-    }
-
     pub(super) fn neighbour(&mut self, neighbour: Neighbour, sink: &mut impl FnMut(Event)) {
         let key = (neighbour.index, neighbour.address);
         let before = self.neighbours.insert(key, (neighbour, self.generation));
@@ -102,7 +86,7 @@ impl Mirror {
         }
     }
 
-    pub(super) fn neighbour_gone(&mut self, index: u32, address: Ipv4Addr, sink: &mut impl FnMut(Event)) {
+    pub(super) fn neighbour_gone(&mut self, index: u32, address: IpAddr, sink: &mut impl FnMut(Event)) {
         if self.neighbours.remove(&(index, address)).is_some() {
             sink(Event::NeighbourGone { index, address });
         }
@@ -124,14 +108,14 @@ impl Mirror {
         let current = self.generation;
         let gone = self.addresses.extract_if(.., |_, (_, generation)| *generation != current);
         gone.for_each(|(_, (address, _))| sink(Event::AddressGone(address)));
-        let gone = self.addresses6.extract_if(.., |_, generation| *generation != current);
-        gone.for_each(|(address, _)| sink(Event::Address6Gone(address)));
     }
 
-    /// The dump of neighbours that began last has ended.
-    pub(super) fn sweep_neighbours(&mut self, sink: &mut impl FnMut(Event)) {
+    /// The dump of one version's neighbours that began last has ended.
+    pub(super) fn sweep_neighbours(&mut self, of: impl Fn(&IpAddr) -> bool, sink: &mut impl FnMut(Event)) {
         let current = self.generation;
-        let gone = self.neighbours.extract_if(.., |_, (_, generation)| *generation != current);
+        let gone = self
+            .neighbours
+            .extract_if(.., |(_, address), (_, generation)| of(address) && *generation != current);
         gone.for_each(|((index, address), _)| sink(Event::NeighbourGone { index, address }));
     }
 }

@@ -2,32 +2,44 @@
 //!
 //! One socket carries both the notifications and the dumps, so they arrive in the order in which they were written:
 //! ```text
-//!   queue of tables to read ──request──▶ kernel ──dump pieces and notifications, interleaved──▶ drain ─▶ Mirror, Routes ─▶ events
+//!   queue of tables to read ──request──▶ kernel ──dump pieces and notifications, interleaved──▶ drain ─▶ Mirror, Nexthops, Routes ─▶ events
 //!        ▲                                                                                        │
 //!        └───── lost notifications (ENOBUFS): all; a link or address changed: routes ◀────────────┘
 //! ```
 //! A dump moves a generation on; whatever it shows, or is notified meanwhile, carries the new generation; what still carries the old one
 //! at its end is gone. A dump's next piece is written when a piece is read, so reading a million routes is many small steps of
 //! [`Kernel::drain`], never one long one.
+//!
+//! A dump that the kernel's own changes may have made incomplete is repeated, within the same generation: what any of the attempts shows, is there.
+//! The kernel says of most tables when that is so. Of IPv6's routes it does not (Linux 6.18): after a route is deleted and another is added it goes on
+//! behind as many entries as it had passed, one too many (`fib6_dump_table`).
 
 mod event;
+mod family;
 mod mirror;
+mod nexthops;
 mod routes;
+mod rules;
 mod wire;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub use event::{Address, Address6, Event, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
+pub use event::{
+    Address, Change, Event, Link, Neighbour, NextHop, Reachability, Standing, Target, Unsupported, VlanOf,
+};
+pub(crate) use family::Family;
 use mirror::{LinkChange, Mirror};
+use nexthops::{Fallen, Nexthops};
 use routes::Routes;
-use wire::{Body, Table};
+use rules::Rules;
+use wire::{Body, RouteMessage, Table};
 
 /// Room for notifications in the socket, in bytes. A route's takes about 1 KiB of kernel memory while it waits, and a routing daemon
 /// that starts writes hundreds of thousands at once. Too small only costs a dump of everything; the memory is taken only while it is used.
@@ -41,8 +53,12 @@ const DATAGRAM: usize = 128 << 10;
 /// thread (its heartbeat is due every second), fewer would cost it a poll each.
 const BUDGET: usize = 32;
 
-/// `linux/rtnetlink.h`, RTNLGRP_*: link, neighbour, IPv4 address, IPv4 route, IPv6 address, next-hop object.
-const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 32];
+/// `linux/rtnetlink.h`, RTNLGRP_*: link, neighbour, IPv4 address, IPv4 route, IPv6 address, IPv6 route, next-hop object.
+const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
+
+/// How often a table is read that keeps changing meanwhile. An attempt misses as many routes as went before another one came, the ones that it would have
+/// told next; hardly any is missed by all of them. More would let a busy routing daemon hold up weir's start.
+const ATTEMPTS: u32 = 5;
 
 /// Why the kernel's control plane cannot be followed.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +84,9 @@ pub struct Kernel {
     socket: Socket,
     buffer: Vec<u8>,
     mirror: Mirror,
-    routes: Routes,
+    nexthops: Nexthops,
+    routes4: Routes<u32>,
+    routes6: Routes<u128>,
     /// Tables to read, in this order.
     wanted: VecDeque<Table>,
     reading: Option<Reading>,
@@ -79,7 +97,10 @@ pub struct Kernel {
 struct Reading {
     table: Table,
     sequence: u32,
+    /// It may lack something that lives.
     interrupted: bool,
+    /// From 1.
+    attempt: u32,
 }
 
 impl Kernel {
@@ -112,7 +133,9 @@ impl Kernel {
             socket,
             buffer: vec![0; DATAGRAM],
             mirror: Mirror::default(),
-            routes: Routes::default(),
+            nexthops: Nexthops::default(),
+            routes4: Routes::default(),
+            routes6: Routes::default(),
             wanted: Table::ALL.into(),
             reading: None,
             sequence: 0,
@@ -187,15 +210,9 @@ impl Kernel {
         self.reading.is_none() && self.wanted.is_empty()
     }
 
-    /// Number of prefixes that have a route.
-    #[must_use]
-    pub fn routes(&self) -> usize {
-        self.routes.len()
-    }
-
     /// Has the kernel treat this neighbour as used: an unknown or failed one is asked for, a stale one confirmed. What comes of it
     /// arrives as [`Event::Neighbour`]. A refusal is logged; the caller may ask again.
-    pub fn probe(&mut self, index: u32, address: Ipv4Addr) {
+    pub fn probe(&mut self, index: u32, address: IpAddr) {
         let sequence = self.next_sequence();
         if let Err(error) = self.send(&wire::use_neighbour(index, address, sequence)) {
             tracing::warn!(index, %address, %error, "the kernel could not be asked to probe a neighbour");
@@ -237,19 +254,23 @@ impl Kernel {
             return Ok(());
         }
         let Some(table) = self.wanted.pop_front() else { return Ok(()) };
+        self.mirror.begin();
+        self.nexthops.begin();
+        self.routes4.begin();
+        self.routes6.begin();
+        self.read(table, 1)
+    }
+
+    fn read(&mut self, table: Table, attempt: u32) -> Result<(), KernelError> {
         let sequence = self.next_sequence();
         self.send(&wire::dump(table, sequence)).map_err(KernelError::Socket)?;
-        self.reading = Some(Reading { table, sequence, interrupted: false });
-        self.mirror.begin();
-        self.routes.begin();
+        self.reading = Some(Reading { table, sequence, interrupted: false, attempt });
         Ok(())
     }
 
     fn handle(&mut self, message: wire::Message, sink: &mut impl FnMut(Event)) -> Result<(), KernelError> {
-        if message.interrupted
-            && let Some(reading) = &mut self.reading
-        {
-            reading.interrupted = true;
+        if message.interrupted {
+            self.interrupt(None);
         }
         match message.body {
             Body::Link(link) => {
@@ -257,31 +278,48 @@ impl Kernel {
                 match self.mirror.link(link, sink) {
                     LinkChange::None => {}
                     LinkChange::Down => {
-                        self.routes.device_down(index, |index| self.mirror.down(index), sink);
-                        self.want(&[Table::Nexthops, Table::Routes]);
+                        let fallen = self.nexthops.device_unusable(index);
+                        self.nexthops_changed(&fallen, sink);
+                        self.routes4.device_down(
+                            index,
+                            |index| self.mirror.down(index),
+                            &self.nexthops,
+                            sink,
+                        );
+                        self.want(&[Table::Nexthops, Table::Routes4, Table::Routes6]);
                     }
                     LinkChange::CarrierLost => {
-                        self.routes.device_unusable(index, sink);
-                        self.want(&[Table::Nexthops, Table::Routes]);
+                        let fallen = self.nexthops.device_unusable(index);
+                        self.nexthops_changed(&fallen, sink);
+                        self.want(&[Table::Nexthops, Table::Routes4]);
                     }
-                    LinkChange::Usable => self.want(&[Table::Nexthops, Table::Routes]),
+                    LinkChange::Usable => self.want(&[Table::Nexthops, Table::Routes4]),
                 }
             }
             Body::LinkGone(index) => self.link_gone(index, sink),
             Body::Address(address) => self.mirror.address(address, sink),
             Body::AddressGone(address) => {
-                // With its last address a device loses all its routes without a word, and before Linux 6.6 so do routes that prefer the
-                // address as their source.
-                if self.mirror.address_gone(address, sink) {
-                    self.want(&[Table::Routes]);
+                // With its last address a device loses all its routes of IPv4 without a word, and before Linux 6.6 so do routes that prefer
+                // the address as their source.
+                if self.mirror.address_gone(address, sink) && address.address.is_ipv4() {
+                    self.want(&[Table::Routes4]);
                 }
             }
-            Body::Address6(address) => self.mirror.address6(address, sink),
-            Body::Address6Gone(address) => self.mirror.address6_gone(address, sink),
-            Body::Route { route, order } => self.routes.insert(route, order, sink),
-            Body::RouteGone(route) => self.routes.remove(route, sink),
-            Body::Nexthop(id, nexthop) => self.routes.insert_nexthop(id, nexthop, sink),
-            Body::NexthopGone(id) => self.routes.remove_nexthop(id, sink),
+            Body::Ip4(message) => change(&mut self.routes4, message, &self.nexthops, sink),
+            Body::Ip6(message) => {
+                if matches!(message, RouteMessage::Gone(_)) {
+                    self.interrupt(Some(Table::Routes6));
+                }
+                change(&mut self.routes6, message, &self.nexthops, sink);
+            }
+            Body::Nexthop(id, nexthop) => {
+                let changed = self.nexthops.insert(id, nexthop);
+                self.nexthops_changed(&changed, sink);
+            }
+            Body::NexthopGone(id) => {
+                let fallen = self.nexthops.remove(vec![id]);
+                self.nexthops_changed(&fallen, sink);
+            }
             Body::Neighbour(neighbour) => self.mirror.neighbour(neighbour, sink),
             Body::NeighbourGone(index, address) => self.mirror.neighbour_gone(index, address, sink),
             Body::Done => return self.finish(message.sequence, sink),
@@ -292,10 +330,31 @@ impl Kernel {
         self.read_next()
     }
 
+    /// What is being read, if it is this table, may lack something.
+    fn interrupt(&mut self, table: Option<Table>) {
+        if let Some(reading) = &mut self.reading
+            && table.is_none_or(|table| table == reading.table)
+        {
+            reading.interrupted = true;
+        }
+    }
+
+    /// Their routes follow.
+    fn nexthops_changed(&mut self, fallen: &Fallen, sink: &mut impl FnMut(Event)) {
+        if !fallen.gone.is_empty() {
+            // So do routes of IPv6, perhaps without a word.
+            self.interrupt(Some(Table::Routes6));
+        }
+        self.routes4.nexthops_changed(fallen, &self.nexthops, sink);
+        self.routes6.nexthops_changed(fallen, &self.nexthops, sink);
+    }
+
     fn link_gone(&mut self, index: u32, sink: &mut impl FnMut(Event)) {
         if self.mirror.link_gone(index, sink) {
-            self.routes.device_gone(index, sink);
-            self.want(&[Table::Nexthops, Table::Routes]);
+            let fallen = self.nexthops.device_unusable(index);
+            self.nexthops_changed(&fallen, sink);
+            self.routes4.device_gone(index, &self.nexthops, sink);
+            self.want(&[Table::Nexthops, Table::Routes4, Table::Routes6]);
         }
     }
 
@@ -304,23 +363,29 @@ impl Kernel {
         let Some(reading) = self.reading.take_if(|reading| reading.sequence == sequence) else {
             return Ok(());
         };
-        if reading.interrupted {
-            // It may lack something that lives: nothing may be called gone by it.
-            if !self.wanted.contains(&reading.table) {
-                self.wanted.push_front(reading.table);
-            }
-        } else {
-            match reading.table {
-                Table::Links => {
-                    for index in self.mirror.vanished_links() {
-                        self.link_gone(index, sink);
-                    }
+        let Reading { table, interrupted, attempt, .. } = reading;
+        if interrupted && self.wanted.contains(&table) {
+            // Notifications were lost, and it is to be read anew in any case: nothing may be called gone by this one.
+            return self.read_next();
+        }
+        if interrupted && attempt < ATTEMPTS {
+            return self.read(table, attempt + 1);
+        }
+        match table {
+            Table::Links => {
+                for index in self.mirror.vanished_links() {
+                    self.link_gone(index, sink);
                 }
-                Table::Addresses => self.mirror.sweep_addresses(sink),
-                Table::Nexthops => self.routes.sweep_nexthops(sink),
-                Table::Routes => self.routes.sweep_routes(sink),
-                Table::Neighbours => self.mirror.sweep_neighbours(sink),
             }
+            Table::Addresses => self.mirror.sweep_addresses(sink),
+            Table::Nexthops => {
+                let fallen = self.nexthops.sweep();
+                self.nexthops_changed(&fallen, sink);
+            }
+            Table::Routes4 => self.routes4.sweep(&self.nexthops, sink),
+            Table::Routes6 => self.routes6.sweep(&self.nexthops, sink),
+            Table::Neighbours4 => self.mirror.sweep_neighbours(IpAddr::is_ipv4, sink),
+            Table::Neighbours6 => self.mirror.sweep_neighbours(IpAddr::is_ipv6, sink),
         }
         self.read_next()
     }
@@ -350,10 +415,14 @@ impl AsFd for Kernel {
     }
 }
 
-/// Whether the kernel itself forwards IPv4 (`net.ipv4.ip_forward`): if it does not, traffic stops while weir does.
-///
-/// # Errors
-/// If the setting cannot be read.
-pub fn ip_forward() -> io::Result<bool> {
-    Ok(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")?.trim() != "0")
+fn change<A: Rules>(
+    routes: &mut Routes<A>,
+    message: RouteMessage<A>,
+    nexthops: &Nexthops,
+    sink: &mut impl FnMut(Event),
+) {
+    match message {
+        RouteMessage::New(route, order) => routes.insert(route, order, nexthops, sink),
+        RouteMessage::Gone(route) => routes.remove(route, nexthops, sink),
+    }
 }

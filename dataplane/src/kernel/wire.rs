@@ -4,15 +4,17 @@
 //! what is too short is treated as absent. Integers are in the machine's byte order, addresses in network order. Layouts:
 //! `linux/rtnetlink.h`, `if_link.h`, `if_addr.h`, `neighbour.h`, `nexthop.h`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{
     NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NlaBuffer,
     NlasIterator,
 };
-use weir_graph::fib::Prefix4;
+use weir_graph::fib::Prefix;
+use weir_graph::wire::vlan;
 
-use super::event::{Address, Address6, Link, Neighbour, NextHop, Reachability, Target, Unsupported};
+use super::event::{Address, Link, Neighbour, NextHop, Reachability, Standing, Target, Unsupported, VlanOf};
+use super::family::Family;
 
 /// `sizeof(struct nlmsghdr)`.
 const MESSAGE_HEADER: usize = 16;
@@ -25,6 +27,7 @@ const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
 const RTM_GETNEXTHOP: u16 = 106;
 const RTA_VIA: u16 = 18;
+const RTA_PREF: u16 = 20;
 const RTA_ENCAP: u16 = 22;
 const RTA_NH_ID: u16 = 30;
 const RTNH_F_ONLINK: u32 = 4;
@@ -35,15 +38,26 @@ const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
 const NHA_ENCAP: u16 = 8;
 const NHA_FDB: u16 = 11;
-const IFA_F_SECONDARY: u32 = 1;
+/// Of IPv6: temporary.
+const IFA_F_SECONDARY: u32 = 0x01;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_DEPRECATED: u32 = 0x20;
+const IFA_F_TENTATIVE: u32 = 0x40;
 const IFA_FLAGS: u16 = 8;
-/// In `IFLA_LINKINFO` (`linux/if_link.h`): the name of the device's driver.
+/// In `IFLA_LINKINFO` (`linux/if_link.h`): the name of the device's driver, and what is its own.
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+/// In a VLAN's `IFLA_INFO_DATA` (`linux/if_link.h`).
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
 const NTF_PROXY: u8 = 8;
 
+/// From a router's advertisement (`linux/rtnetlink.h`).
+const RTPROT_RA: u8 = 9;
+
 const AF_UNSPEC: u8 = 0;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+const AF_INET: u8 = <u32 as Family>::AF;
+const AF_INET6: u8 = <u128 as Family>::AF;
 
 // Fixed parts that precede the attributes, in bytes.
 const LINK_FIXED: usize = 16; // struct ifinfomsg
@@ -60,14 +74,23 @@ pub(super) enum Table {
     Links,
     Addresses,
     Nexthops,
-    Routes,
-    Neighbours,
+    Routes4,
+    Routes6,
+    Neighbours4,
+    Neighbours6,
 }
 
 impl Table {
     /// All of them, in an order in which what is referred to comes before what refers to it.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Links, Self::Addresses, Self::Nexthops, Self::Routes, Self::Neighbours];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Links,
+        Self::Addresses,
+        Self::Nexthops,
+        Self::Routes4,
+        Self::Routes6,
+        Self::Neighbours4,
+        Self::Neighbours6,
+    ];
 }
 
 /// A message of the kernel.
@@ -90,19 +113,20 @@ pub(super) enum Body {
     LinkGone(u32),
     Address(Address),
     AddressGone(Address),
-    Address6(Address6),
-    Address6Gone(Address6),
-    Route {
-        route: Route,
-        order: Order,
-    },
-    RouteGone(Route),
+    Ip4(RouteMessage<u32>),
+    Ip6(RouteMessage<u128>),
     Nexthop(u32, Nexthop),
     NexthopGone(u32),
     Neighbour(Neighbour),
-    NeighbourGone(u32, Ipv4Addr),
+    NeighbourGone(u32, IpAddr),
     /// Of no interest to weir, or not understood.
     Other,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RouteMessage<A> {
+    New(Route<A>, Order),
+    Gone(Route<A>),
 }
 
 /// Where a new route goes among those with the same prefix, type of service and metric.
@@ -114,13 +138,18 @@ pub(super) enum Order {
     Replace,
 }
 
-/// One route as the kernel holds it: not yet elected, its next-hop object not yet resolved.
+/// A route as the kernel tells it: not yet elected, its next-hop object not yet resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) prefix: Prefix4,
+pub(super) struct Route<A> {
+    pub(super) prefix: Prefix<A>,
     pub(super) table: u32,
-    pub(super) tos: u8,
+    /// Not for all packets: for those of one type of service, or from some addresses.
+    pub(super) selective: bool,
     pub(super) metric: u32,
+    /// Of IPv6 (RFC 4191 §2.1): 0 low, 1 medium, 2 high.
+    pub(super) preference: u8,
+    /// Perhaps made from a router's advertisement.
+    pub(super) advertised: bool,
     /// The next-hop object that decides its next hops; 0 if there is none.
     pub(super) nexthop: u32,
     pub(super) action: Action,
@@ -133,7 +162,16 @@ pub(super) enum Action {
         index: u32,
         broadcast: bool,
     },
+    /// Empty where the message names only a next-hop object.
+    Forward(Vec<Hop>),
     To(Target),
+}
+
+/// A next hop, and why weir can't send there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hop {
+    pub(super) next_hop: NextHop,
+    pub(super) unsupported: Option<Unsupported>,
 }
 
 /// A next-hop object (`ip nexthop`).
@@ -156,8 +194,9 @@ fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from)
+/// Four bytes are an address of IPv4, sixteen one of IPv6.
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    u32::of_bytes(bytes).map(Family::ip).or_else(|| u128::of_bytes(bytes).map(Family::ip))
 }
 
 fn attributes(bytes: &[u8], fixed: usize) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
@@ -194,22 +233,12 @@ fn decode(kind: u16, flags: u16, body: &[u8]) -> Option<Body> {
             Body::Link(link) => Body::LinkGone(link.index),
             other => other,
         },
-        libc::RTM_NEWADDR if *body.first()? == AF_INET6 => Body::Address6(address6(body)?),
-        libc::RTM_DELADDR if *body.first()? == AF_INET6 => Body::Address6Gone(address6(body)?),
         libc::RTM_NEWADDR => Body::Address(address(body)?),
         libc::RTM_DELADDR => Body::AddressGone(address(body)?),
-        libc::RTM_NEWROUTE => {
-            let order = if flags & NLM_F_REPLACE != 0 {
-                Order::Replace
-            } else if flags & NLM_F_APPEND != 0 || flags & NLM_F_CREATE == 0 {
-                // A dump lists routes in order of preference and sets neither flag.
-                Order::Last
-            } else {
-                Order::First
-            };
-            Body::Route { route: route(body)?, order }
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE if *body.first()? == AF_INET6 => {
+            Body::Ip6(route_message(kind, flags, body)?)
         }
-        libc::RTM_DELROUTE => Body::RouteGone(route(body)?),
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Body::Ip4(route_message(kind, flags, body)?),
         RTM_NEWNEXTHOP => nexthop(body)?,
         RTM_DELNEXTHOP => match nexthop(body)? {
             Body::Nexthop(id, _) => Body::NexthopGone(id),
@@ -240,7 +269,9 @@ fn link(body: &[u8]) -> Option<Body> {
         rx_queues: 1,
         master: None,
         bridge: false,
+        vlan: None,
     };
+    let (mut parent, mut tag) = (None, None);
     for attribute in attributes(body, LINK_FIXED) {
         let value = attribute.value();
         match attribute.kind() {
@@ -251,57 +282,68 @@ fn link(body: &[u8]) -> Option<Body> {
             libc::IFLA_MTU => link.mtu = u32_at(value, 0)?,
             libc::IFLA_MASTER => link.master = u32_at(value, 0),
             libc::IFLA_LINKINFO => {
-                let mut kinds = attributes(value, 0).filter(|nested| nested.kind() == IFLA_INFO_KIND);
-                link.bridge = kinds.any(|kind| kind.value().starts_with(b"bridge\0"));
+                let (mut of_vlan, mut own) = (false, None);
+                for nested in attributes(value, 0) {
+                    match nested.kind() {
+                        IFLA_INFO_KIND => {
+                            link.bridge = nested.value().starts_with(b"bridge\0");
+                            of_vlan = nested.value().starts_with(b"vlan\0");
+                        }
+                        IFLA_INFO_DATA => own = vlan_tag(nested.value()),
+                        _ => {}
+                    }
+                }
+                tag = own.filter(|_| of_vlan);
             }
+            libc::IFLA_LINK => parent = u32_at(value, 0),
             libc::IFLA_NUM_RX_QUEUES => link.rx_queues = u32_at(value, 0)?,
             _ => {}
         }
     }
+    link.vlan = parent.zip(tag).map(|(parent, (kind, id))| VlanOf { parent, kind, id });
     Some(Body::Link(link))
 }
 
-fn address(body: &[u8]) -> Option<Address> {
-    if *body.first()? != AF_INET {
-        return None;
+/// Type and number of the tag that a VLAN device's own attributes tell.
+fn vlan_tag(data: &[u8]) -> Option<(u16, u16)> {
+    let (mut kind, mut id) = (vlan::TAG, None);
+    for attribute in attributes(data, 0) {
+        match attribute.kind() {
+            IFLA_VLAN_ID => id = u16_at(attribute.value(), 0),
+            IFLA_VLAN_PROTOCOL => kind = u16::from_be(u16_at(attribute.value(), 0)?),
+            _ => {}
+        }
     }
-    let mut flags = u32::from(*body.get(2)?);
+    Some((kind, id?))
+}
+
+fn address(body: &[u8]) -> Option<Address> {
+    let [family, length, flags, ..] = *body else { return None };
+    let mut flags = u32::from(flags);
     let (mut local, mut peer) = (None, None);
     for attribute in attributes(body, ADDRESS_FIXED) {
         match attribute.kind() {
-            libc::IFA_LOCAL => local = ipv4(attribute.value()),
-            libc::IFA_ADDRESS => peer = ipv4(attribute.value()),
+            libc::IFA_LOCAL => local = ip(attribute.value()),
+            libc::IFA_ADDRESS => peer = ip(attribute.value()),
             IFA_FLAGS => flags = u32_at(attribute.value(), 0)?,
             _ => {}
         }
     }
-    Some(Address {
-        index: u32_at(body, 4)?,
-        address: local.or(peer)?,
-        length: (*body.get(1)?).min(32),
-        secondary: flags & IFA_F_SECONDARY != 0,
-    })
+    let address = local.or(peer)?;
+    // The other flags mean nothing of IPv4.
+    let (standing, bits) = match address {
+        IpAddr::V4(_) if family != AF_INET => return None,
+        IpAddr::V6(_) if family != AF_INET6 => return None,
+        IpAddr::V6(_) if flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) != 0 => (Standing::Tentative, 128),
+        IpAddr::V6(_) if flags & (IFA_F_SECONDARY | IFA_F_DEPRECATED) != 0 => (Standing::Secondary, 128),
+        IpAddr::V4(_) if flags & IFA_F_SECONDARY != 0 => (Standing::Secondary, 32),
+        IpAddr::V4(_) => (Standing::Primary, 32),
+        IpAddr::V6(_) => (Standing::Primary, 128),
+    };
+    Some(Address { index: u32_at(body, 4)?, address, length: length.min(bits), standing })
 }
 
-fn address6(body: &[u8]) -> Option<Address6> {
-    let (mut local, mut peer) = (None, None);
-    for attribute in attributes(body, ADDRESS_FIXED) {
-        let address = attribute.value().try_into().ok().map(|octets: [u8; 16]| Ipv6Addr::from(octets));
-        match attribute.kind() {
-            libc::IFA_LOCAL => local = address,
-            libc::IFA_ADDRESS => peer = address,
-            _ => {}
-        }
-    }
-    Some(Address6 { index: u32_at(body, 4)?, address: local.or(peer)? })
-}
-
-/// The next hop's attributes, which stand in the route itself or in each element of its multipath list.
-struct Hop {
-    next_hop: NextHop,
-    unsupported: Option<Unsupported>,
-}
-
+/// The next hop's attributes stand in the route itself or in each element of its multipath list.
 impl Hop {
     fn new(index: u32, weight: u32, flags: u32) -> Self {
         let next_hop = NextHop { index, gateway: None, weight, onlink: flags & RTNH_F_ONLINK != 0 };
@@ -309,62 +351,88 @@ impl Hop {
     }
 
     fn read(&mut self, attribute: &NlaBuffer<&[u8]>) {
+        let value = attribute.value();
         match attribute.kind() {
-            libc::RTA_GATEWAY => self.next_hop.gateway = ipv4(attribute.value()),
-            RTA_VIA => self.unsupported = Some(Unsupported::ForeignGateway),
+            libc::RTA_GATEWAY => self.next_hop.gateway = ip(value),
+            // `struct rtvia`: the version, then the address.
+            RTA_VIA => match (u16_at(value, 0).map(i32::from), value.get(2..).and_then(ip)) {
+                (Some(libc::AF_INET | libc::AF_INET6), Some(gateway)) => {
+                    self.next_hop.gateway = Some(gateway);
+                }
+                _ => self.unsupported = Some(Unsupported::ForeignGateway),
+            },
             RTA_ENCAP => self.unsupported = Some(Unsupported::Encapsulation),
             _ => {}
         }
     }
 }
 
-fn route(body: &[u8]) -> Option<Route> {
-    let [family, length, _, tos, table, _, _, kind, ..] = *body else { return None };
+fn route_message<A: Family>(kind: u16, flags: u16, body: &[u8]) -> Option<RouteMessage<A>> {
+    let route = route(body)?;
+    Some(match kind {
+        libc::RTM_DELROUTE => RouteMessage::Gone(route),
+        _ if flags & NLM_F_REPLACE != 0 => RouteMessage::New(route, Order::Replace),
+        // A dump lists routes in order of preference and sets neither flag.
+        _ if flags & NLM_F_APPEND != 0 || flags & NLM_F_CREATE == 0 => RouteMessage::New(route, Order::Last),
+        _ => RouteMessage::New(route, Order::First),
+    })
+}
+
+fn route<A: Family>(body: &[u8]) -> Option<Route<A>> {
+    let [family, length, source_length, tos, table, protocol, _, kind, ..] = *body else { return None };
     let flags = u32_at(body, 8)?;
     // Cloned: a cached exception (path MTU, redirect), not a route.
-    if family != AF_INET || flags & libc::RTM_F_CLONED != 0 {
+    if family != A::AF || flags & libc::RTM_F_CLONED != 0 {
         return None;
     }
-    let mut destination = Ipv4Addr::UNSPECIFIED;
-    let (mut table, mut metric, mut nexthop) = (u32::from(table), 0, 0);
+    let mut destination = A::default();
+    let (mut table, mut metric, mut nexthop, mut preference) = (u32::from(table), 0, 0, 1);
     let mut single = Hop::new(0, 1, flags);
     let mut hops = Vec::new();
-    let mut unsupported = None;
     for attribute in attributes(body, ROUTE_FIXED) {
         let value = attribute.value();
         match attribute.kind() {
-            libc::RTA_DST => destination = ipv4(value)?,
+            libc::RTA_DST => destination = A::of_bytes(value)?,
             libc::RTA_TABLE => table = u32_at(value, 0)?,
             libc::RTA_PRIORITY => metric = u32_at(value, 0)?,
             libc::RTA_OIF => single.next_hop.index = u32_at(value, 0)?,
             RTA_NH_ID => nexthop = u32_at(value, 0)?,
-            libc::RTA_MULTIPATH => unsupported = multipath(value, &mut hops),
+            libc::RTA_MULTIPATH => multipath(value, &mut hops),
+            // RFC 4191 §2.1: 01 high, 00 medium, 11 low.
+            RTA_PREF => preference = [1, 2, 1, 0][usize::from(*value.first()? & 3)],
             _ => single.read(&attribute),
         }
     }
-    unsupported = unsupported.or(single.unsupported);
     if hops.is_empty() && single.next_hop.index != 0 {
-        hops.push(single.next_hop);
+        hops.push(single);
     }
     let action = match kind {
         libc::RTN_LOCAL | libc::RTN_BROADCAST | libc::RTN_ANYCAST => {
             Action::Local { index: single.next_hop.index, broadcast: kind == libc::RTN_BROADCAST }
         }
-        libc::RTN_UNICAST => {
-            Action::To(unsupported.map_or_else(|| Target::Forward(hops), Target::Unsupported))
-        }
+        libc::RTN_UNICAST => match single.unsupported {
+            Some(why) if hops.is_empty() => Action::To(Target::Unsupported(why)),
+            _ => Action::Forward(hops),
+        },
         libc::RTN_BLACKHOLE => Action::To(Target::Blackhole),
         libc::RTN_PROHIBIT => Action::To(Target::Prohibit),
         libc::RTN_UNREACHABLE | libc::RTN_THROW => Action::To(Target::Unreachable),
         _ => Action::To(Target::Unsupported(Unsupported::Type)),
     };
-    let prefix = Prefix4::containing(destination.to_bits(), length).ok()?;
-    Some(Route { prefix, table, tos, metric, nexthop, action })
+    Some(Route {
+        prefix: Prefix::containing(destination, length).ok()?,
+        table,
+        selective: tos != 0 || source_length != 0,
+        metric,
+        preference,
+        advertised: protocol == RTPROT_RA,
+        nexthop,
+        action,
+    })
 }
 
 /// Reads `struct rtnexthop` after `struct rtnexthop`.
-fn multipath(mut rest: &[u8], hops: &mut Vec<NextHop>) -> Option<Unsupported> {
-    let mut unsupported = None;
+fn multipath(mut rest: &[u8], hops: &mut Vec<Hop>) {
     while let Some(length) = u16_at(rest, 0).map(usize::from) {
         let (Some(one), [_, _, flags, weight_less_one, ..], Some(index)) =
             (rest.get(..length), rest, u32_at(rest, 4))
@@ -378,15 +446,12 @@ fn multipath(mut rest: &[u8], hops: &mut Vec<NextHop>) -> Option<Unsupported> {
         for attribute in attributes(one, ROUTE_HOP_FIXED) {
             hop.read(&attribute);
         }
-        unsupported = unsupported.or(hop.unsupported);
-        hops.push(hop.next_hop);
+        hops.push(hop);
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    unsupported
 }
 
 fn nexthop(body: &[u8]) -> Option<Body> {
-    let family = *body.first()?;
     let mut id = 0;
     let mut hop = Hop::new(0, 1, u32_at(body, 4)?);
     let (mut members, mut blackhole, mut bridge) = (None, false, false);
@@ -397,8 +462,7 @@ fn nexthop(body: &[u8]) -> Option<Body> {
             NHA_GROUP => members = Some(value.chunks_exact(NEXTHOP_MEMBER).filter_map(member).collect()),
             NHA_BLACKHOLE => blackhole = true,
             NHA_OIF => hop.next_hop.index = u32_at(value, 0)?,
-            NHA_GATEWAY if family == AF_INET => hop.next_hop.gateway = ipv4(value),
-            NHA_GATEWAY => hop.unsupported = Some(Unsupported::ForeignGateway),
+            NHA_GATEWAY => hop.next_hop.gateway = ip(value),
             NHA_ENCAP => hop.unsupported = Some(Unsupported::Encapsulation),
             NHA_FDB => bridge = true,
             _ => {}
@@ -427,7 +491,7 @@ fn member(bytes: &[u8]) -> Option<(u32, u32)> {
 
 fn neighbour(body: &[u8]) -> Option<Neighbour> {
     let (family, flags) = (*body.first()?, *body.get(10)?);
-    if family != AF_INET || flags & NTF_PROXY != 0 {
+    if !matches!(family, AF_INET | AF_INET6) || flags & NTF_PROXY != 0 {
         return None;
     }
     let reachability = match u16_at(body, 8)? {
@@ -444,13 +508,13 @@ fn neighbour(body: &[u8]) -> Option<Neighbour> {
     let (mut address, mut mac) = (None, None);
     for attribute in attributes(body, NEIGHBOUR_FIXED) {
         match attribute.kind() {
-            libc::NDA_DST => address = ipv4(attribute.value()),
+            libc::NDA_DST => address = ip(attribute.value()),
             libc::NDA_LLADDR => mac = attribute.value().try_into().ok(),
             _ => {}
         }
     }
     // Multicast and broadcast entries are the kernel's shortcuts, not neighbours.
-    let address = address.filter(|address| !address.is_multicast() && !address.is_broadcast())?;
+    let address = address.filter(|it| !it.is_multicast() && *it != IpAddr::V4(Ipv4Addr::BROADCAST))?;
     Some(Neighbour { index: u32_at(body, 4)?, address, reachability, mac })
 }
 
@@ -475,8 +539,10 @@ pub(super) fn dump(table: Table, sequence: u32) -> Vec<u8> {
         // Of all families: IPv4 and IPv6 in one go.
         Table::Addresses => (libc::RTM_GETADDR, AF_UNSPEC, ADDRESS_FIXED),
         Table::Nexthops => (RTM_GETNEXTHOP, AF_UNSPEC, NEXTHOP_FIXED),
-        Table::Routes => (libc::RTM_GETROUTE, AF_INET, ROUTE_FIXED),
-        Table::Neighbours => (libc::RTM_GETNEIGH, AF_INET, NEIGHBOUR_FIXED),
+        Table::Routes4 => (libc::RTM_GETROUTE, AF_INET, ROUTE_FIXED),
+        Table::Routes6 => (libc::RTM_GETROUTE, AF_INET6, ROUTE_FIXED),
+        Table::Neighbours4 => (libc::RTM_GETNEIGH, AF_INET, NEIGHBOUR_FIXED),
+        Table::Neighbours6 => (libc::RTM_GETNEIGH, AF_INET6, NEIGHBOUR_FIXED),
     };
     let mut header = vec![0; fixed];
     header[0] = family;
@@ -484,119 +550,20 @@ pub(super) fn dump(table: Table, sequence: u32) -> Vec<u8> {
 }
 
 /// The request to treat a neighbour as used: the kernel resolves it if it is unknown or failed, and confirms it if it is stale.
-pub(super) fn use_neighbour(index: u32, address: Ipv4Addr, sequence: u32) -> Vec<u8> {
+pub(super) fn use_neighbour(index: u32, address: IpAddr, sequence: u32) -> Vec<u8> {
+    let (family, octets) = match address {
+        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+    };
     let mut header = [0; NEIGHBOUR_FIXED];
-    header[0] = AF_INET;
+    header[0] = family;
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[10] = libc::NTF_USE;
-    let mut destination = [0; 8]; // one attribute: length, type, four bytes
-    destination[..2].copy_from_slice(&8u16.to_ne_bytes());
-    destination[2..4].copy_from_slice(&libc::NDA_DST.to_ne_bytes());
-    destination[4..].copy_from_slice(&address.octets());
+    // One attribute: length, type, address.
+    let length = if family == AF_INET { 8u16 } else { 20 };
+    let destination = [&length.to_ne_bytes()[..], &libc::NDA_DST.to_ne_bytes(), &octets].concat();
     request(libc::RTM_NEWNEIGH, NLM_F_CREATE, sequence, &header, &destination)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
-        bytes.extend(kind.to_ne_bytes());
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    fn route_message(kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
-        let fixed = [AF_INET, 16, 0, 0, 254, 3, 0, kind, 0, 0, 0, 0];
-        request(libc::RTM_NEWROUTE, NLM_F_CREATE, 9, &fixed, &attributes.concat())
-    }
-
-    fn only(datagram: &[u8]) -> Body {
-        let mut all = messages(datagram);
-        let first = all.next().unwrap().body;
-        assert!(all.next().is_none());
-        first
-    }
-
-    fn multipath_route() -> Vec<u8> {
-        let gateway = attribute(libc::RTA_GATEWAY, &[10, 0, 0, 2]);
-        let mut hops = vec![16, 0, 4, 2, 7, 0, 0, 0];
-        hops.extend(gateway);
-        hops.extend([8, 0, 0, 255, 8, 0, 0, 0]);
-        route_message(
-            libc::RTN_UNICAST,
-            &[attribute(libc::RTA_DST, &[10, 1, 0, 0]), attribute(libc::RTA_MULTIPATH, &hops)],
-        )
-    }
-
-    #[test]
-    fn multipath_with_and_without_gateway() {
-        let Body::Route { route, order } = only(&multipath_route()) else { panic!() };
-        assert_eq!(order, Order::First);
-        assert_eq!(route.prefix.to_string(), "10.1.0.0/16");
-        let gateway = Some(Ipv4Addr::new(10, 0, 0, 2));
-        assert_eq!(
-            route.action,
-            Action::To(Target::Forward(vec![
-                NextHop { index: 7, gateway, weight: 3, onlink: true },
-                NextHop { index: 8, gateway: None, weight: 256, onlink: false },
-            ]))
-        );
-    }
-
-    #[test]
-    fn what_weir_cannot_do_is_named() {
-        let message = route_message(libc::RTN_UNICAST, &[attribute(RTA_ENCAP, &[0; 4])]);
-        let Body::Route { route, .. } = only(&message) else { panic!() };
-        assert_eq!(route.action, Action::To(Target::Unsupported(Unsupported::Encapsulation)));
-        let message = route_message(10, &[]);
-        let Body::Route { route, .. } = only(&message) else { panic!() };
-        assert_eq!(route.action, Action::To(Target::Unsupported(Unsupported::Type)));
-    }
-
-    #[test]
-    fn a_dump_that_failed_is_not_one_that_ended() {
-        let done = |code: i32| request(NLMSG_DONE, 0, 1, &code.to_ne_bytes(), &[]);
-        assert_eq!(only(&done(0)), Body::Done);
-        assert_eq!(only(&done(-95)), Body::Refused(95));
-        assert_eq!(only(&request(NLMSG_DONE, 0, 1, &[], &[])), Body::Done);
-        assert_eq!(only(&request(NLMSG_ERROR, 0, 1, &(-19i32).to_ne_bytes(), &[])), Body::Refused(19));
-    }
-
-    #[test]
-    fn weights_of_group_members_have_two_bytes() {
-        assert_eq!(member(&[5, 0, 0, 0, 255, 0, 0, 0]), Some((5, 256)));
-        assert_eq!(member(&[5, 0, 0, 0, 255, 255, 0, 0]), Some((5, 65536)));
-    }
-
-    proptest! {
-        /// Whatever the kernel may send, damaged or of another layout: no panic, and as many messages as there are headers at most.
-        #[test]
-        fn any_bytes(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u16..120, cut in 0usize..200) {
-            if bytes.len() >= 16 {
-                let length = u32::try_from(bytes.len().min(cut.max(16))).unwrap();
-                bytes[..4].copy_from_slice(&length.to_ne_bytes());
-                bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-                if let Some(family) = bytes.get_mut(16) {
-                    *family = [0, 2, 10, 7][usize::from(*family) % 4];
-                }
-            }
-            prop_assert!(messages(&bytes).count() <= bytes.len() / MESSAGE_HEADER);
-        }
-
-        /// A route with some bytes changed.
-        #[test]
-        fn a_damaged_route(changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4)) {
-            let mut message = multipath_route();
-            for (at, value) in changes {
-                let at = at.index(message.len());
-                message[at] = value;
-            }
-            prop_assert!(messages(&message).count() <= message.len() / MESSAGE_HEADER);
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! A port in this process's memory, and the wire at its other end: what is put on the wire is received, what is sent is found there.
 //!
-//! It behaves as a card does: received bytes are copied into frames that the port was given for it, sent ones are copied out, and a sent
-//! packet's frame comes back only when the port is reaped.
+//! It behaves as a card does: received bytes are copied into frames that the port was given for it, several where they don't fit into one, sent ones are copied
+//! out, and a sent packet's frames come back only when the port is reaped.
 
 use std::{
     collections::VecDeque,
@@ -11,20 +11,20 @@ use std::{
 };
 
 use weir_graph::{
-    frames::{FrameId, FramePool, Frames},
+    frames::{FrameId, FramePool, Frames, HEADROOM, Part},
     packet::{Packet, PortIndex},
 };
 
-use super::{Held, Port, Sent};
+use super::{Held, Port, Sent, assembly::Assembly};
 
 /// A port without a device.
 pub struct MemoryPort {
-    index: PortIndex,
     frames: Arc<Frames>,
+    assembly: Assembly,
     /// Frames to receive into.
     fill: Vec<FrameId>,
     /// Sent, and not yet given back.
-    sending: Vec<Packet>,
+    sending: Vec<FrameId>,
     /// Most frames in each of the two.
     ring: usize,
     wire: Wire,
@@ -36,9 +36,12 @@ pub struct Wire(Arc<Mutex<Bytes>>);
 
 #[derive(Default)]
 struct Bytes {
-    arriving: VecDeque<Vec<u8>>,
+    /// What each frame is to hold, and whether the packet goes on behind it.
+    arriving: VecDeque<(Vec<u8>, bool)>,
     departed: Vec<Vec<u8>>,
     stalled: bool,
+    /// Bytes that a frame has room for.
+    room: usize,
 }
 
 impl Wire {
@@ -47,9 +50,24 @@ impl Wire {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the port receive these bytes.
+    /// Lets the port receive these bytes, in full frames.
     pub fn put(&self, bytes: &[u8]) {
-        self.lock().arriving.push_back(bytes.to_vec());
+        self.put_cut(bytes, &[]);
+    }
+
+    /// Lets the port receive these bytes, so many of them in the first frame, in the second, and so on, and what is left in full frames.
+    pub fn put_cut(&self, bytes: &[u8], cuts: &[usize]) {
+        let mut wire = self.lock();
+        let (mut rest, mut cuts) = (bytes, cuts.iter());
+        loop {
+            let room = wire.room;
+            let part;
+            (part, rest) = rest.split_at(rest.len().min(cuts.next().map_or(room, |cut| (*cut).min(room))));
+            wire.arriving.push_back((part.to_vec(), !rest.is_empty()));
+            if rest.is_empty() {
+                return;
+            }
+        }
     }
 
     /// Takes what the port has sent so far, in order.
@@ -64,11 +82,13 @@ impl Wire {
 }
 
 impl MemoryPort {
-    /// A port whose two rings have room for `ring` packets each, and its wire.
+    /// A port whose two rings have room for `ring` frames each, and its wire.
     pub fn new(index: PortIndex, frames: Arc<Frames>, ring: usize) -> (MemoryPort, Wire) {
         let wire = Wire::default();
+        wire.lock().room = frames.room();
         let (fill, sending) = (Vec::with_capacity(ring), Vec::with_capacity(ring));
-        (MemoryPort { index, frames, fill, sending, ring, wire: wire.clone() }, wire)
+        let assembly = Assembly::new(index, frames.clone(), ring);
+        (MemoryPort { frames, assembly, fill, sending, ring, wire: wire.clone() }, wire)
     }
 }
 
@@ -80,14 +100,15 @@ impl Port for MemoryPort {
                 return;
             }
             let Some(frame) = self.fill.pop() else { return };
-            let bytes = wire.arriving.pop_front().unwrap_or_default();
-            let start = usize::from(self.frames.headroom());
-            match self.frames.packet(frame, start, bytes.len(), self.index) {
-                Ok(mut packet) => {
-                    self.frames.bytes_mut(&mut packet).copy_from_slice(&bytes);
-                    packets.push(packet);
+            let Some((bytes, continued)) = wire.arriving.pop_front() else { return };
+            // Always inside: no part is larger than a frame has room for.
+            match self.frames.packet(frame, usize::from(HEADROOM), bytes.len(), 0) {
+                Ok(mut part) => {
+                    self.frames.bytes_mut(&mut part).copy_from_slice(&bytes);
+                    for Part { frame, start, len } in self.frames.parts(part) {
+                        self.assembly.take(frame, start.into(), len.into(), continued, packets);
+                    }
                 }
-                // Too large for a frame: lost, as on a card.
                 Err(frame) => self.fill.push(frame),
             }
         }
@@ -95,19 +116,28 @@ impl Port for MemoryPort {
 
     fn send(&mut self, packets: &mut Vec<Packet>) -> Sent {
         let mut wire = self.wire.lock();
-        let count = packets.len().min(self.ring - self.sending.len());
-        let mut bytes = 0;
+        let mut room = self.ring - self.sending.len();
+        let fits = packets.iter().take_while(|packet| {
+            let left = room.checked_sub(self.frames.count_of(packet));
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        let count = fits.count();
+        let mut sent = Sent { packets: count as u64, bytes: 0 };
         for packet in packets.drain(..count) {
-            wire.departed.push(self.frames.bytes(&packet).to_vec());
-            bytes += u64::from(packet.len());
-            self.sending.push(packet);
+            let mut bytes = vec![0; usize::from(packet.len())];
+            self.frames.read(&packet, 0, &mut bytes);
+            sent.bytes += bytes.len() as u64;
+            wire.departed.push(bytes);
+            self.sending.extend(self.frames.parts(packet).map(|part| part.frame));
         }
-        Sent { packets: count as u64, bytes }
+        sent
     }
 
     fn reap(&mut self, pool: &mut FramePool) {
+        self.assembly.reclaim(pool);
         if !self.wire.lock().stalled {
-            self.sending.drain(..).for_each(|packet| pool.recycle(packet));
+            self.sending.drain(..).for_each(|frame| pool.put(frame));
         }
         while self.fill.len() < self.ring {
             let Some(frame) = pool.take() else { break };
@@ -120,7 +150,7 @@ impl Port for MemoryPort {
     }
 
     fn frames(&self) -> Held {
-        Held { receive: self.fill.len(), transmit: self.sending.len() }
+        Held { receive: self.fill.len() + self.assembly.held(), transmit: self.sending.len() }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -77,8 +77,10 @@ impl<'a> Datagram<'a> {
             0 => on_wire,
             payload => u32::from(payload) + ip6::LENGTH as u32,
         };
+        // Extension headers end with the packet, too.
+        let packet = bytes.get(..total as usize).unwrap_or(bytes);
         let transport =
-            ip6::carried(bytes).and_then(|it| Transport::new(it.protocol, bytes, it.start, total, it.piece));
+            ip6::carried(packet).and_then(|it| Transport::new(it.protocol, bytes, it.start, total, it.piece));
         Some(Datagram { source: header.source(), destination: header.destination(), transport })
     }
 }

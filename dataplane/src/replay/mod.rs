@@ -206,7 +206,7 @@ impl Aside {
             self.timeless += 1;
             return None;
         };
-        let at = match link::contents(record.link, record.bytes) {
+        let at = match link::contents(record.link, record.bytes, record.length) {
             Contents::Ip(at) => at,
             Contents::Other => return None,
             Contents::Unknown => {

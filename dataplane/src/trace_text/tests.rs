@@ -26,6 +26,7 @@ fn step(node: &str, bytes: &[u8]) -> Step {
         rx: "eth1".into(),
         tx: (node == "tx").then(|| "eth2".into()),
         reason: (node == "drop").then(|| "ip4-input/bad checksum".into()),
+        l3: 0,
         length: bytes.len() as u16,
         bytes: hex(bytes),
     }
@@ -156,11 +157,109 @@ fn a_later_fragment_has_no_ports() {
     assert!(!text.contains("40000"), "{text}");
 }
 
+/// A packet of IPv6 between two hosts, hop limit 64.
+fn six(tail: impl FnOnce(etherparse::PacketBuilderStep<etherparse::IpHeaders>, &mut Vec<u8>)) -> Vec<u8> {
+    let ends = ["2001:db8::2", "2001:db8:f::7"].map(|text| text.parse::<Ipv6Addr>().unwrap().octets());
+    let mut bytes = Vec::new();
+    tail(PacketBuilder::ethernet2(SOURCE, DESTINATION).ipv6(ends[0], ends[1], 64), &mut bytes);
+    bytes
+}
+
+#[test]
+fn ipv6_reads_as_in_vpp() {
+    let mut udp = six(|ip, bytes| ip.udp(4000, 53).write(bytes, b"hello").unwrap());
+    udp[14..18].copy_from_slice(&[0x6b, 0x8a, 0xbc, 0xde]); // traffic class 0xb8, label 0xabcde
+    assert_eq!(
+        lines("ethernet-input", &udp),
+        "\
+eth1, 67 bytes
+IP6: 02:00:00:00:00:01 -> 02:00:00:00:00:02
+UDP: 2001:db8::2 -> 2001:db8:f::7
+  tos 0xb8, flow label 0xabcde, hop limit 64, payload length 13
+UDP: 4000 -> 53
+  length 13, checksum 0x50a3"
+    );
+    let tcp = six(|ip, bytes| ip.tcp(40000, 80, 1, 64240).syn().write(bytes, &[]).unwrap());
+    let text = lines("ip6-input", &tcp);
+    assert!(text.starts_with("TCP: 2001:db8::2 -> 2001:db8:f::7\n  tos 0x00, flow label 0x0, hop"), "{text}");
+    assert!(text.contains("\nTCP: 40000 -> 80\n  seq. 0x00000001"), "{text}");
+}
+
+#[test]
+fn icmpv6_has_its_types() {
+    let message = |kind, code, word| {
+        lines("ip6-lookup", &six(|ip, bytes| ip.icmpv6_raw(kind, code, word).write(bytes, &[]).unwrap()))
+    };
+    for (kind, code, word, name, end) in [
+        (128, 0, [0, 7, 0, 9], "ICMP echo_request checksum 0x", " id 7 sequence 9"),
+        (1, 0, [0; 4], "ICMP destination_unreachable no_route_to_destination checksum 0x", ""),
+        (1, 6, [0; 4], "ICMP destination_unreachable code 6 checksum 0x", ""),
+        (2, 0, [0, 0, 5, 0], "ICMP packet_too_big checksum 0x", " mtu 1280"),
+        (3, 0, [0; 4], "ICMP time_exceeded ttl_exceeded_in_transit checksum 0x", ""),
+        (4, 2, [0, 0, 0, 42], "ICMP parameter_problem unrecognized_option checksum 0x", " pointer 42"),
+        (200, 3, [0; 4], "ICMP type 200 code 3 checksum 0x", ""),
+    ] {
+        let text = message(kind, code, word);
+        assert!(text.starts_with("ICMP6: 2001:db8::2 -> "), "{text}");
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with(name) && last.ends_with(end), "{last}");
+    }
+}
+
+#[test]
+fn extension_headers_have_a_line_each() {
+    let mut bytes = six(|ip, bytes| ip.udp(4000, 53).write(bytes, &[]).unwrap());
+    bytes[20] = 0;
+    let options = [44, 0, 5, 2, 0, 0, 1, 0];
+    for (fragment, expected, ends) in [
+        ([17, 0, 0, 1, 0, 0, 0, 7], "\n  fragment id 0x00000007 offset 0, flags MORE_FRAGMENTS", ""),
+        (
+            [17, 0, 0, 0x48, 0, 0, 0, 7],
+            "\n  fragment id 0x00000007 offset 72",
+            "\na later fragment: no transport header",
+        ),
+        ([17, 0, 0, 0, 0, 0, 0, 7], "\n  fragment id 0x00000007 offset 0\nUDP: 4000 -> 53\n", ""),
+    ] {
+        let mut whole = [&bytes[..54], &options, &fragment, &bytes[54..]].concat();
+        whole[19] += 16;
+        let text = lines("ip6-input", &whole);
+        let options = "UDP: 2001:db8::2 -> 2001:db8:f::7\n  tos 0x00, flow label 0x0, hop limit 64, payload length 24\n  hop-by-hop options 050200000100";
+        assert!(text.starts_with(&format!("{options}{expected}")) && text.ends_with(ends), "{text}");
+    }
+}
+
+#[test]
+fn tags_have_their_types_numbers_and_priorities() {
+    let udp = six(|ip, bytes| ip.udp(4000, 53).write(bytes, &[]).unwrap());
+    for (tags, expected) in [
+        (&[0x81, 0, 0, 100][..], " 802.1q vlan 100"),
+        (&[0x88, 0xa8, 0x70, 7, 0x81, 0, 0x60, 5], " 802.1ad vlan 7 priority 3 cfi 802.1q vlan 5 priority 3"),
+        (&[0x91, 0, 0, 7], " 0x9100 vlan 7"),
+    ] {
+        let tagged = [&udp[..12], tags, &udp[12..]].concat();
+        let text = lines("ethernet-input", &tagged);
+        let line = format!("\nIP6: 02:00:00:00:00:01 -> 02:00:00:00:00:02{expected}\nUDP: 2001:db8::2");
+        assert!(text.contains(&line), "{text}");
+        // The tags are in front of it until its rewrite.
+        let inside = Step { l3: 14 + tags.len() as u8, ..step("ip6-lookup", &tagged) };
+        assert!(details(&inside)[0].starts_with("UDP: 2001:db8::2"), "{inside:?}");
+    }
+}
+
 #[test]
 fn a_packet_that_weir_made_has_no_ethernet_header_yet() {
-    let mut bytes = syn();
-    bytes[..14].fill(0);
-    assert!(lines("ip4-lookup", &bytes).starts_with("TCP: 10.0.0.1 -> 10.0.1.2"));
+    let six = six(|ip, bytes| ip.udp(4000, 53).write(bytes, &[]).unwrap());
+    // Its frame has what was there before: of the other version, tagged, or nothing.
+    for before in [[8, 0], [0x86, 0xdd], [0x81, 0], [0, 0]] {
+        for (packet, node, expected) in
+            [(&syn(), "ip4-lookup", "TCP: 10.0.0.1 -> 10.0.1.2"), (&six, "ip6-lookup", "UDP: 2001:db8::2")]
+        {
+            let mut bytes = packet.clone();
+            bytes[12..14].copy_from_slice(&before);
+            let lines = details(&Step { l3: 14, ..step(node, &bytes) });
+            assert!(lines[0].starts_with(expected), "{lines:?}");
+        }
+    }
 }
 
 #[test]
@@ -198,6 +297,7 @@ fn records_get_their_names() {
         tx_port: 1,
         adjacency: Default::default(),
         reason: shape.reason(node, reason).unwrap(),
+        l3: 18,
         len: 60,
         bytes: vec![0xab, 0x01],
         lost: 0,
@@ -206,7 +306,7 @@ fn records_get_their_names() {
     assert_eq!((dropped.worker, dropped.packet, dropped.nanoseconds), (1, 3, 2_000_000));
     assert_eq!((dropped.node.as_str(), dropped.rx.as_str(), dropped.tx.as_deref()), ("drop", "eth1", None));
     assert_eq!(dropped.reason, Some(format!("{node}/{reason}")));
-    assert_eq!((dropped.length, dropped.bytes.as_str()), (60, "ab01"));
+    assert_eq!((dropped.l3, dropped.length, dropped.bytes.as_str()), (18, 60, "ab01"));
     assert!(dropped.is_last());
     let sent = namer.step(0, &record("tx"));
     assert_eq!((sent.tx.as_deref(), sent.reason.as_deref()), (Some("eth2"), None));
@@ -239,17 +339,19 @@ proptest::proptest! {
         bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..140),
         ether_type in proptest::sample::select(vec![0x0800u16, 0x86dd, 0x0806, 0x8100, 0x88e5]),
         first in proptest::num::u8::ANY,
-        protocol in proptest::sample::select(vec![1u8, 2, 6, 17, 44, 51, 58]),
+        protocol in proptest::sample::select(vec![0u8, 1, 2, 6, 17, 43, 44, 51, 58, 60]),
         node in proptest::sample::select(vec!["ethernet-input", "ip4-input", "tx", "drop"]),
+        l3 in proptest::num::u8::ANY,
     ) {
         let mut bytes = bytes;
-        for (at, value) in [(12, (ether_type >> 8) as u8), (13, ether_type as u8), (14, first), (23, protocol)] {
+        let kind = ether_type.to_be_bytes();
+        for (at, value) in [(12, kind[0]), (13, kind[1]), (14, first), (20, protocol), (23, protocol)] {
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = value;
             }
         }
         let mut transcript = Transcript::default();
-        let step = step(node, &bytes);
+        let step = Step { l3, ..step(node, &bytes) };
         let text = transcript.push(&step).or_else(|| transcript.finish().next()).unwrap();
         proptest::prop_assert!(text.lines().count() > 2, "{}", text);
         proptest::prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", text);

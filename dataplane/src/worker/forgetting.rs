@@ -22,6 +22,7 @@ impl Forgetting {
     pub(super) fn new() -> Forgetting {
         let piece = Forget {
             routes: Vec::with_capacity(ROUTES),
+            routes6: Vec::with_capacity(ROUTES),
             adjacencies: Vec::with_capacity(ROUTES),
             customers: Vec::with_capacity(CUSTOMERS),
             tree_nodes: Vec::with_capacity(CUSTOMERS),
@@ -41,7 +42,7 @@ impl Forgetting {
 
     /// The next piece of the list.
     pub(super) fn next(&mut self) -> Option<&Forget> {
-        let Forget { routes, adjacencies, customers, tree_nodes } = self.gone.as_deref()?;
+        let Forget { routes, routes6, adjacencies, customers, tree_nodes } = self.gone.as_deref()?;
         let mut more = false;
         let mut cut = |from: &[u32], into: &mut Vec<u32>, size: usize| {
             into.clear();
@@ -49,6 +50,7 @@ impl Forgetting {
             more |= from.len() > (self.at + 1) * size;
         };
         cut(routes, &mut self.piece.routes, ROUTES);
+        cut(routes6, &mut self.piece.routes6, ROUTES);
         cut(adjacencies, &mut self.piece.adjacencies, ROUTES);
         cut(customers, &mut self.piece.customers, CUSTOMERS);
         cut(tree_nodes, &mut self.piece.tree_nodes, CUSTOMERS);
@@ -70,6 +72,7 @@ mod tests {
         for (customers, routes, nodes) in [(0, 0, 0), (4, 64, 0), (5, 1, 9), (1000, 200, 3), (0, 65, 0)] {
             let all = Forget {
                 routes: list(routes),
+                routes6: list(routes + 1),
                 adjacencies: list(routes / 2),
                 customers: list(customers),
                 tree_nodes: list(nodes),
@@ -79,8 +82,10 @@ mod tests {
             let mut seen = Forget::default();
             while let Some(piece) = forgetting.next() {
                 assert!(piece.customers.len() <= CUSTOMERS && piece.tree_nodes.len() <= CUSTOMERS);
+                assert!(piece.routes6.len() <= ROUTES);
                 assert!(piece.routes.len() <= ROUTES && piece.adjacencies.len() <= ROUTES);
                 seen.routes.extend(&piece.routes);
+                seen.routes6.extend(&piece.routes6);
                 seen.adjacencies.extend(&piece.adjacencies);
                 seen.customers.extend(&piece.customers);
                 seen.tree_nodes.extend(&piece.tree_nodes);

@@ -14,7 +14,7 @@ use weir_graph::{
     node::{Tables, Workbench},
     nodes::{ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
     quiescence::Quiescence,
-    wire::ip4,
+    wire::{ip4, vlan::Tags},
 };
 use weir_stats::{Options, Reader, Segment, Value};
 
@@ -47,8 +47,8 @@ struct Books {
 }
 
 fn bench(count: usize, own_frames: usize) -> Bench {
-    // The counters of routes take 64 MiB of address space in each row, the control thread's included; the rest fits into as much.
-    let options = Options { size: (count as u64 + 2) << 26, workers: count, ..Options::default() };
+    // The counters of routes take 64 MiB of address space in each row, the control thread's included, and those of IPv6 16; the rest fits into 64.
+    let options = Options { size: (5 * (count as u64 + 1) + 4) << 24, workers: count, ..Options::default() };
     let segment = Segment::in_heap(options).unwrap();
     let reader = Reader::of(&segment).unwrap();
     let mut counters = Counters::new(segment);
@@ -67,18 +67,24 @@ fn bench(count: usize, own_frames: usize) -> Bench {
     let quiescence = Quiescence::new(count);
     let limits = FibLimits { routes: 16, extension_blocks: 1, groups: 1 };
     let (fib, mut fib_writer) = Fib::new(limits, quiescence.clone()).unwrap();
+    let (fib6, _) = Fib::new(limits, quiescence.clone()).unwrap();
     let (adjacencies, mut adjacency_writer) = Adjacencies::new(16, quiescence.clone());
     for port in 0..PORTS {
         ports.set_mac(port, MAC);
         ports.set_up(port, true);
         ports.set_address(port, Some(Ipv4Addr::new(10, 0, port as u8 + 1, 1)));
         let network = 0x0a00_0100 + (u32::from(port) << 8);
-        let path = Path { port, mtu: 1500, next_hop: network + 2 };
+        let path = Path {
+            port,
+            mtu: 1500,
+            next_hop: Some(Ipv4Addr::from_bits(network + 2).into()),
+            tags: Tags::NONE,
+        };
         let adjacency = adjacency_writer.allocate(path).unwrap();
         adjacency_writer.set_rewrite(adjacency, [2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 2, 8, 0], path).unwrap();
         fib_writer.insert(Prefix4::new(network, 24).unwrap(), &[NextHop { adjacency, weight: 1 }]).unwrap();
     }
-    let tables = Arc::new(Tables { fib, adjacencies, customers: None, ports: ports.clone() });
+    let tables = Arc::new(Tables { fib, fib6, adjacencies, customers: None, ports: ports.clone() });
     let (memory, mut ids) = Frames::in_memory((own_frames * count) as u32);
     let clock = Clock::calibrate();
     let (requests, _) = crossbeam_channel::bounded(1);

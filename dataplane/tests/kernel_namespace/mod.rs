@@ -4,27 +4,67 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use weir::kernel::{Address, Address6, Event, Kernel, Link, Neighbour, Target};
-use weir_graph::fib::Prefix4;
+use weir::kernel::{Address, Change, Event, Kernel, Link, Neighbour, Target};
+use weir_graph::fib::{Address as Number, Prefix};
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The versions of IP.
+pub const VERSIONS: [u8; 2] = [4, 6];
+
+/// `text` with each address of IPv4 in it as one of `version`: 10.1.2.3 as 2001:db8:a01:2::3, and a prefix of 8, 16, 24 or 32 bits as one of 40, 48,
+/// 64 or 128. So one test serves both.
+pub fn of(version: u8, text: &str) -> String {
+    if version == 4 {
+        return text.to_owned();
+    }
+    let part = |c: char| c.is_ascii_digit() || c == '.' || c == '/';
+    let mut rest = text.replace("default", "0.0.0.0/0");
+    rest.push(' ');
+    let mut out = String::new();
+    for piece in rest.split_inclusive(|c| !part(c)) {
+        let word = piece.trim_end_matches(|c| !part(c));
+        let (address, length) = word.split_once('/').unwrap_or((word, ""));
+        match address.parse::<Ipv4Addr>().map(|address| address.octets()) {
+            Ok([a, b, c, d]) => {
+                let (net, host) = (u16::from_be_bytes([a, b]), u16::from(d));
+                let (high, low) = if word == "0.0.0.0/0" { (0, 0) } else { (0x2001, 0xdb8) };
+                out += &Ipv6Addr::new(high, low, net, u16::from(c), 0, 0, 0, host).to_string();
+                out += match length {
+                    "" => "",
+                    "0" => "/0",
+                    "8" => "/40",
+                    "16" => "/48",
+                    "24" => "/64",
+                    _ => "/128",
+                };
+            }
+            Err(_) => out += word,
+        }
+        out += &piece[word.len()..];
+    }
+    out.pop();
+    out
+}
+
 /// Deleted when dropped, with everything in it.
 pub struct Namespace {
     pub name: String,
+    /// What its commands are [`of`].
+    pub version: u8,
 }
 
 impl Namespace {
     /// None, said on stderr, if this machine does not let the test make one.
-    pub fn new(test: &str) -> Option<Self> {
+    pub fn new(test: &str, version: u8) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             eprintln!("SKIP {test}: needs root to make a network namespace");
@@ -43,8 +83,12 @@ impl Namespace {
                 return None;
             }
         }
-        let namespace = Self { name };
+        let namespace = Self { name, version };
         namespace.ip("link set lo up");
+        // Addresses are good at once, and a router's.
+        for setting in ["conf.default.accept_dad=0", "conf.all.accept_dad=0", "conf.all.forwarding=1"] {
+            namespace.exec("sysctl", &["-qw", &format!("net.ipv6.{setting}")]);
+        }
         Some(namespace)
     }
 
@@ -57,6 +101,7 @@ impl Namespace {
 
     /// Runs one `ip` command in the namespace; what it said if it failed.
     pub fn try_ip(&self, arguments: &str) -> Result<(), String> {
+        let arguments = of(self.version, arguments);
         let output =
             Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()).output().unwrap();
         if output.status.success() {
@@ -85,6 +130,7 @@ impl Namespace {
             .stderr(stderr)
             .spawn()
             .unwrap();
+        let commands = of(self.version, commands);
         child.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
         child.wait().unwrap().success()
     }
@@ -131,11 +177,34 @@ impl Drop for Namespace {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Picture {
     pub links: BTreeMap<u32, Link>,
-    pub addresses: BTreeMap<(u32, Ipv4Addr, u8), Address>,
-    pub addresses6: BTreeSet<Address6>,
-    pub local: BTreeMap<Prefix4, ()>,
-    pub routes: BTreeMap<Prefix4, (u32, Arc<Target>)>,
-    pub neighbours: BTreeMap<(u32, Ipv4Addr), Neighbour>,
+    pub addresses: BTreeMap<(u32, IpAddr, u8), Address>,
+    pub ip4: Destinations<u32>,
+    pub ip6: Destinations<u128>,
+    pub neighbours: BTreeMap<(u32, IpAddr), Neighbour>,
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Destinations<A> {
+    pub local: BTreeSet<Prefix<A>>,
+    pub routes: BTreeMap<Prefix<A>, (u32, Arc<Target>)>,
+}
+
+impl<A: Number> Destinations<A> {
+    fn apply(&mut self, change: Change<A>) {
+        match change {
+            Change::Local(prefix) => assert!(self.local.insert(prefix), "{prefix} twice"),
+            Change::LocalGone(prefix) => assert!(self.local.remove(&prefix), "{prefix}"),
+            Change::Route { prefix, metric, target } => {
+                let new = (metric, target);
+                assert_ne!(self.routes.insert(prefix, new.clone()), Some(new), "{prefix} told twice");
+            }
+            Change::RouteGone(prefix) => assert!(self.routes.remove(&prefix).is_some(), "{prefix}"),
+        }
+    }
+
+    fn target(&self, prefix: &str) -> Option<&Target> {
+        self.routes.get(&prefix.parse().ok()?).map(|(_, target)| &**target)
+    }
 }
 
 impl Picture {
@@ -154,15 +223,8 @@ impl Picture {
                 let key = (address.index, address.address, address.length);
                 assert!(self.addresses.remove(&key).is_some(), "{address:?}");
             }
-            Event::Address6(address) => assert!(self.addresses6.insert(address), "{address:?} twice"),
-            Event::Address6Gone(address) => assert!(self.addresses6.remove(&address), "{address:?}"),
-            Event::LocalAddress(prefix) => assert!(self.local.insert(prefix, ()).is_none(), "{prefix} twice"),
-            Event::LocalAddressGone(prefix) => assert!(self.local.remove(&prefix).is_some(), "{prefix}"),
-            Event::Route { prefix, metric, target } => {
-                let new = (metric, target);
-                assert_ne!(self.routes.insert(prefix, new.clone()), Some(new), "{prefix} told twice");
-            }
-            Event::RouteGone(prefix) => assert!(self.routes.remove(&prefix).is_some(), "{prefix}"),
+            Event::Ip4(change) => self.ip4.apply(change),
+            Event::Ip6(change) => self.ip6.apply(change),
             Event::Neighbour(neighbour) => {
                 let key = (neighbour.index, neighbour.address);
                 assert_ne!(self.neighbours.insert(key, neighbour), Some(neighbour), "told twice");
@@ -179,12 +241,9 @@ impl Picture {
 
     /// The next hops of a route as text, such as `v0 10.0.0.2*3` (device, gateway, weight), sorted; or what else it does.
     pub fn route(&self, prefix: &str) -> String {
-        let Some((_, target)) =
-            self.routes.iter().find(|(known, _)| known.to_string() == prefix).map(|(_, r)| r)
-        else {
-            return "none".to_owned();
-        };
-        let Target::Forward(hops) = &**target else { return format!("{target:?}") };
+        let target = self.ip4.target(prefix).or_else(|| self.ip6.target(prefix));
+        let Some(target) = target else { return "none".to_owned() };
+        let Target::Forward(hops) = target else { return format!("{target:?}") };
         let mut hops: Vec<String> = hops
             .iter()
             .map(|hop| {
@@ -200,7 +259,13 @@ impl Picture {
     }
 
     pub fn has_local(&self, prefix: &str) -> bool {
-        self.local.keys().any(|known| known.to_string() == prefix)
+        prefix.parse().is_ok_and(|prefix| self.ip4.local.contains(&prefix))
+            || prefix.parse().is_ok_and(|prefix| self.ip6.local.contains(&prefix))
+    }
+
+    /// The number of prefixes of this version that have a route.
+    pub fn routes(&self, version: u8) -> usize {
+        if version == 4 { self.ip4.routes.len() } else { self.ip6.routes.len() }
     }
 }
 
@@ -208,17 +273,18 @@ impl Picture {
 pub struct Follower {
     pub kernel: Kernel,
     pub picture: Picture,
+    version: u8,
 }
 
 impl Follower {
     pub fn new(namespace: &Namespace) -> Self {
-        Self::of(namespace.inside(|| Kernel::open().unwrap()))
+        Self::of(namespace.inside(|| Kernel::open().unwrap()), namespace.version)
     }
 
-    pub fn of(mut kernel: Kernel) -> Self {
+    pub fn of(mut kernel: Kernel, version: u8) -> Self {
         let mut picture = Picture::default();
         kernel.sync(PATIENCE, &mut |event| picture.apply(event)).unwrap();
-        Self { kernel, picture }
+        Self { kernel, picture, version }
     }
 
     /// Follows until `wanted` holds.
@@ -238,8 +304,14 @@ impl Follower {
         self.kernel.drain(&mut |event| self.picture.apply(event)).unwrap();
     }
 
+    /// The route as it is followed so far, as [`Picture::route`] has it.
+    pub fn route(&self, prefix: &str) -> String {
+        self.picture.route(&of(self.version, prefix))
+    }
+
     #[track_caller]
     pub fn until_route(&mut self, prefix: &str, wanted: &str) {
+        let (prefix, wanted) = (&of(self.version, prefix), of(self.version, wanted));
         let deadline = Instant::now() + PATIENCE;
         while self.picture.route(prefix) != wanted {
             let is = self.picture.route(prefix);

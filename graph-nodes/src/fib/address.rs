@@ -2,6 +2,7 @@
 
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
+use std::hint::select_unpredictable;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -122,7 +123,9 @@ impl sealed::Lookup for u128 {
 
     #[inline(always)]
     fn byte(self, depth: u32) -> usize {
-        // Beyond 120 there is no level; wrapped, so that a reader of freed memory finds something wrong and does not panic.
-        usize::from(self.wrapping_shr(120_u32.wrapping_sub(depth)) as u8)
+        // The half that has these bits, and then their place in it. Beyond 120 there is no level; wrapped, so that a reader of freed memory finds something wrong and does
+        // not panic.
+        let half = select_unpredictable(depth < 64, (self >> 64) as u64, self as u64);
+        usize::from(half.wrapping_shr(56_u32.wrapping_sub(depth)) as u8)
     }
 }

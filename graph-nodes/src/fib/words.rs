@@ -65,10 +65,12 @@ impl Pointer {
 
 /// Words from one gate to the next: a cache line.
 const SPACING: usize = 8;
+/// Words of a gate: the key's halves, its length, the leaf outside, the leaf inside, the halves of the mask of the bits that count.
+const WORDS: usize = 7;
 
 /// Stands before what lies deeper than the next level: the bits that lead there, and the leaf of addresses that have others.
 #[derive(Clone, Copy)]
-pub(super) struct Gate<'a>([&'a AtomicU64; 5]);
+pub(super) struct Gate<'a>([&'a AtomicU64; WORDS]);
 
 /// Gates by number; there is none with number 0.
 pub(super) struct Gates(Zeroed<AtomicU64>);
@@ -84,19 +86,20 @@ impl Gates {
     #[inline(always)]
     pub(super) fn get(&self, gate: u32) -> Option<Gate<'_>> {
         let first = gate as usize * SPACING;
-        match self.0.range(first, first + 4) {
-            [high, low, length, outside, inside] if gate != 0 => {
-                Some(Gate([high, low, length, outside, inside]))
-            }
-            _ => None,
-        }
+        self.0
+            .range(first, first + WORDS - 1)
+            .first_chunk::<WORDS>()
+            .map(|words| Gate(words.each_ref()))
+            .filter(|_| gate != 0)
     }
 }
 
 impl<'a> Gate<'a> {
     /// Before the gate is published.
     pub(super) fn fill(self, high: u128, length: u8, outside: u64, inside: u64) {
-        let values = [(high >> 64) as u64, high as u64, u64::from(length), outside, inside];
+        let mask = super::prefix::mask(length);
+        let [key_high, mask_high] = [high, mask].map(|bits| (bits >> 64) as u64);
+        let values = [key_high, high as u64, u64::from(length), outside, inside, mask_high, mask as u64];
         for (word, value) in self.0.into_iter().zip(values) {
             word.store(value, Relaxed);
         }
@@ -105,9 +108,8 @@ impl<'a> Gate<'a> {
     /// Where the address goes through; the bits, the first one highest.
     #[inline(always)]
     pub(super) fn holds(self, high: u128) -> bool {
-        let [_, _, length, ..] = self.0;
-        // 1 to 128; what a reader of freed memory finds may be something else.
-        (high ^ self.key()).wrapping_shr(128_u32.wrapping_sub(length.load(Relaxed) as u32)) == 0
+        let [key_high, key_low, _, _, _, mask_high, mask_low] = self.0.map(|word| word.load(Relaxed));
+        ((high >> 64) as u64 ^ key_high) & mask_high | (high as u64 ^ key_low) & mask_low == 0
     }
 
     /// The bits that lead through, zeros behind them.

@@ -136,7 +136,7 @@ impl Node for HandOff {
         let (mut kept, mut given) = (0, 0);
         for (at, owner) in owners.iter().enumerate().take(packets.len()) {
             if *owner != me {
-                match cx.exchange.give(*owner, packets[at].take()) {
+                match cx.exchange.give(*owner, packets[at].take(), cx.frames) {
                     Ok(()) => {
                         given += 1;
                         continue;

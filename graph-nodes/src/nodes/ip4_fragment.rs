@@ -2,7 +2,7 @@
 //!
 //! The packet comes from `ip4-rewrite` ready for the link; each fragment gets its Ethernet header. The first fragment keeps the frame and all
 //! options; the others take fresh frames and the options whose copy flag is set. All pieces but the last carry as much as fits, in
-//! units of eight bytes. Either all pieces leave or none.
+//! units of eight bytes. Either all pieces leave or none. The datagram, and its pieces, may lie in several frames each.
 //!
 //! * arcs: `classify`
 //! * drops: [`Drop`]
@@ -74,7 +74,7 @@ impl Ip4Fragment {
         let frame = cx.frames.bytes(packet);
         let Some(ip) = frame.get(l3..).and_then(Ip4::new) else { return Err(Drop::MtuTooSmall) };
         let (header_length, fragment) = (ip.header_length(), ip.fragment());
-        let payload = frame.len().saturating_sub(l3 + header_length);
+        let payload = usize::from(packet.len()).saturating_sub(l3 + header_length);
         let Some(header) = frame.get(l3..l3 + header_length) else { return Err(Drop::MtuTooSmall) };
         let (copied, copied_length) = copied_header(header);
         // Bytes of payload in the first piece, and in each one behind it but the last.
@@ -91,7 +91,7 @@ impl Ip4Fragment {
         if last > usize::from(ip4::OFFSET) {
             return Err(Drop::BeyondLargestDatagram);
         }
-        if cx.pool.available() < pieces {
+        if cx.pool.available() < pieces * cx.frames.needed(l3 + copied_length + each) {
             return Err(Drop::NoFrames);
         }
         let (offset, more) = (fragment & ip4::OFFSET, fragment & ip4::MORE_FRAGMENTS);
@@ -115,13 +115,13 @@ impl Ip4Fragment {
                 ip.set_fragment(fragment & 0x8000 | flags | (offset + (from / 8) as u16));
             }
             ip4::write_checksum(header);
-            let start = l3 + header_length + from;
-            bytes[l3 + copied_length..].copy_from_slice(&source[start..start + size]);
+            cx.frames.copy(packet, l3 + header_length + from, &mut piece, l3 + copied_length, size);
             piece.inherit(packet);
+            cx.frames.trace_with(&mut piece, packet);
             cx.emit_created(CLASSIFY, piece);
             from += size;
         }
-        packet.truncate((l3 + header_length + first) as u16);
+        cx.pool.truncate(packet, (l3 + header_length + first) as u16);
         let bytes = cx.frames.bytes_mut(packet);
         if let Some(header) = bytes.get_mut(l3..l3 + header_length) {
             if let Some(mut ip) = Ip4Mut::new(header) {

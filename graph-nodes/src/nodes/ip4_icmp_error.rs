@@ -17,6 +17,8 @@ use weir_stats::Error;
 
 use crate::{
     checksum,
+    flow_hash::{FlowHash, mapped},
+    icmp_limit::ErrorLimit,
     node::{Context, Next, Node, Registration, Workbench},
     packet::{Packet, flags},
     wire::{
@@ -60,53 +62,23 @@ const LOOKUP: Next = Next::arc(0);
 
 /// Largest error, from its IPv4 header on (RFC 1812 §4.3.2.3).
 const MAX_ERROR: usize = 576;
-/// Errors a second and worker, and how many at once (Linux: icmp_msgs_per_sec 1000, icmp_msgs_burst 50; the burst is larger here, so that
-/// several traceroutes at once do not lose probes).
-const RATE: u64 = 1000;
-const BURST: u64 = 100;
-/// The same for one source (a slot of a table of hashed sources): one sender can't use up what all share.
-const SOURCE_RATE: u64 = 100;
-const SOURCE_BURST: u64 = 20;
-/// Slots for sources; a power of two.
-const SOURCES: usize = 256;
 /// Precedence 6, internetwork control (RFC 1812 §4.3.2.5).
 const TOS: u8 = 0xc0;
 /// RFC 1700: default time to live.
 const TTL: u8 = 64;
 
 struct Ip4IcmpError {
-    all: Bucket,
-    sources: [Bucket; SOURCES],
-    /// Ticks between errors at [`RATE`] and at [`SOURCE_RATE`].
-    interval: u64,
-    source_interval: u64,
-    seed: u64,
+    limit: ErrorLimit,
+    hash: FlowHash,
     identification: u16,
 }
 
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
     Ok(Box::new(Ip4IcmpError {
-        all: Bucket::default(),
-        sources: [Bucket::default(); SOURCES],
-        interval: bench.clock.hz() / RATE,
-        source_interval: bench.clock.hz() / SOURCE_RATE,
-        seed: bench.seed,
+        limit: ErrorLimit::new(bench.clock.hz()),
+        hash: FlowHash::new(bench.seed),
         identification: 0,
     }))
-}
-
-/// A token bucket kept as one time: when the next token would be due if all were used (the generic cell rate algorithm, ITU-T I.371).
-#[derive(Clone, Copy, Default)]
-struct Bucket(u64);
-
-impl Bucket {
-    fn is_open(self, now: u64, interval: u64, burst: u64) -> bool {
-        self.0 <= now + interval * (burst - 1)
-    }
-
-    fn take(&mut self, now: u64, interval: u64) {
-        self.0 = self.0.max(now) + interval;
-    }
 }
 
 /// `true` where RFC 1812 §4.3.2.7 lets an error be sent about this frame.
@@ -128,21 +100,18 @@ impl Ip4IcmpError {
         }
         let datagram = frame.get(l3..).unwrap_or_default();
         let Some(sender) = Ip4::new(datagram).map(Ip4::source) else { return Event::NotAllowed };
-        let slot = (u64::from(sender) ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        let source = &mut self.sources[slot as usize % SOURCES];
-        if !self.all.is_open(cx.now, self.interval, BURST)
-            || !source.is_open(cx.now, self.source_interval, SOURCE_BURST)
-        {
+        let source = self.hash.host(mapped(sender));
+        if !self.limit.is_open(source, cx.now) {
             return Event::RateLimited;
         }
         let Some(address) = cx.tables.ports.address(packet.rx_port) else { return Event::NoAddress };
-        let quoted = datagram.len().min(MAX_ERROR - ip4::LENGTH - icmp4::LENGTH);
+        let length = usize::from(packet.len()).saturating_sub(l3);
+        let quoted = length.min(MAX_ERROR - ip4::LENGTH - icmp4::LENGTH);
         let total = ip4::LENGTH + icmp4::LENGTH + quoted;
         let Some(mut error) = cx.pool.allocate(ethernet::LENGTH + total, packet.rx_port) else {
             return Event::NoFrames;
         };
-        self.all.take(cx.now, self.interval);
-        source.take(cx.now, self.source_interval);
+        self.limit.take(source, cx.now);
         self.identification = self.identification.wrapping_add(1);
         error.l3 = ethernet::LENGTH as u8;
         error.flags = flags::CREATED;
@@ -153,9 +122,9 @@ impl Ip4IcmpError {
             (address, sender, self.identification),
             [asked.kind, asked.code],
             asked.word,
-            &datagram[..quoted],
+            |body| cx.frames.read(packet, l3, body),
         );
-        error.trace_with(packet);
+        cx.frames.trace_with(&mut error, packet);
         cx.emit_created(LOOKUP, error);
         match asked.kind {
             11 => Event::TimeExceededSent,
@@ -165,13 +134,13 @@ impl Ip4IcmpError {
     }
 }
 
-/// Writes the whole error: IPv4 header, ICMP header, the quoted datagram. `bytes` is exactly as long as these.
+/// Writes the whole error: IPv4 header, ICMP header, what `quote` makes of the rest. `bytes` is exactly as long as these.
 fn write(
     bytes: &mut [u8],
     (source, destination, identification): (Ipv4Addr, u32, u16),
     kind_code: [u8; 2],
     word: u32,
-    quoted: &[u8],
+    quote: impl FnOnce(&mut [u8]),
 ) {
     let total = bytes.len() as u16;
     let Some((header, icmp)) = bytes.split_at_mut_checked(ip4::LENGTH) else { return };
@@ -187,7 +156,7 @@ fn write(
     let Some((head, body)) = icmp.split_at_mut_checked(icmp4::LENGTH) else { return };
     head[..4].copy_from_slice(&[kind_code[0], kind_code[1], 0, 0]);
     head[4..].copy_from_slice(&word.to_be_bytes());
-    body.copy_from_slice(quoted);
+    quote(body);
     let checksum = checksum::checksum(icmp);
     icmp[2..4].copy_from_slice(&checksum);
 }

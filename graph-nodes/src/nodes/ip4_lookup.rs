@@ -13,12 +13,10 @@ use weir_stats::{CombinedRow, Description, Error};
 use crate::{
     adjacency::AdjacencyIndex,
     fib::Leaf,
+    flow_hash::FlowHash,
     node::{Context, Forget, Next, Node, Registration, VECTOR, Workbench},
     packet::Packet,
-    wire::{
-        icmp4,
-        ip4::{self, Ip4},
-    },
+    wire::{Network, icmp4},
 };
 
 /// Why this node drops a packet.
@@ -61,35 +59,12 @@ pub const ROUTE_CAPACITY: usize = 1 << 22;
 
 struct Ip4Lookup {
     routes: CombinedRow,
-    seed: u64,
+    hash: FlowHash,
 }
 
 fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
     let routes = bench.counters.combined_row(&ROUTE_COUNTERS, 1, ROUTE_CAPACITY, bench.row)?;
-    Ok(Box::new(Ip4Lookup { routes, seed: bench.seed }))
-}
-
-/// Hash of what makes a flow: addresses, protocol, and ports of TCP and UDP. Fragments have no ports behind the first, so all pieces of a
-/// datagram hash without (they must not overtake each other on another path). Seeded: senders can't aim at one path of a group.
-fn flow_hash(datagram: &[u8], seed: u64) -> u32 {
-    let Some(ip) = Ip4::new(datagram) else { return 0 };
-    let addresses = u64::from(ip.source()) << 32 | u64::from(ip.destination());
-    let mut rest = u64::from(ip.protocol());
-    if matches!(ip.protocol(), ip4::TCP | ip4::UDP)
-        && !ip.is_fragment()
-        && let Some(ports) = datagram.get(ip.header_length()..).and_then(|rest| rest.first_chunk::<4>())
-    {
-        rest |= u64::from(u32::from_be_bytes(*ports)) << 32;
-    }
-    // Once more at the end: one product alone is so regular that ports a fixed distance apart share a path whatever the seed is.
-    mix(mix(mix(addresses ^ seed) ^ rest)) as u32
-}
-
-/// Folded 128-bit product with an odd constant (2^64 / golden ratio): one multiplication mixes all bits into all.
-#[inline(always)]
-fn mix(value: u64) -> u64 {
-    let product = u128::from(value ^ 0x2545_f491_4f6c_dd1d) * 0x9e37_79b9_7f4a_7c15;
-    (product >> 64) as u64 ^ product as u64
+    Ok(Box::new(Ip4Lookup { routes, hash: FlowHash::new(bench.seed) }))
 }
 
 impl Node for Ip4Lookup {
@@ -114,7 +89,7 @@ impl Node for Ip4Lookup {
             bytes += u64::from(packet.len()) - u64::from(packet.l3);
             packet.adjacency = if leaf.is_multipath() {
                 let datagram = cx.frames.bytes(packet).get(usize::from(packet.l3)..).unwrap_or_default();
-                fib.resolve(*leaf, flow_hash(datagram, self.seed))
+                fib.resolve(*leaf, self.hash.pieces_together(Network::Ip4(datagram)) as u32)
             } else {
                 leaf.adjacency()
             };

@@ -1,4 +1,4 @@
-//! `ip4-rewrite`: makes the packet ready for the link: TTL, checksum, Ethernet header, port.
+//! `ip4-rewrite`: makes the packet ready for the link: TTL, checksum, Ethernet header and tags, port.
 //!
 //! Nothing is changed before everything has been checked, so that an ICMP error quotes the packet as it came (RFC 1812 §4.3.2.3); nor is
 //! a packet held for a neighbour, or its options written, that would be answered with an error in the end.
@@ -9,14 +9,15 @@
 //! * counts: `/net/adjacency/to`, packets and IP bytes by next hop
 
 use strum::VariantNames;
-use weir_stats::{CombinedRow, Description, Error};
+use weir_stats::Error;
 
 use crate::{
-    adjacency::{AdjacencyIndex, AdjacencyKind},
-    node::{Context, Forget, Next, Node, Registration, Workbench},
+    adjacency::AdjacencyKind,
+    node::{Context, Next, Node, Registration, Workbench},
+    nodes::rewrite::{self, Run, Version},
     packet::{Packet, flags},
     wire::{
-        ethernet, icmp4,
+        icmp4,
         ip4::{self, Ip4Mut},
     },
 };
@@ -32,6 +33,8 @@ pub enum Drop {
     TooBig,
     /// The next hop went away between lookup and here.
     NextHopGone,
+    /// No room in front of the packet for the tags of the port that it leaves by; cannot happen to what a port has received.
+    NoHeadroom,
     /// The frame ends before the header does; cannot happen behind `ip4-input`.
     TooShort,
 }
@@ -45,99 +48,77 @@ pub const REGISTRATION: Registration = Registration {
     create,
 };
 
+const CLASSIFY: Next = Next::arc(0);
 const GLEAN: Next = Next::arc(1);
 const OPTIONS: Next = Next::arc(2);
 const FRAGMENT: Next = Next::arc(3);
 const ICMP_ERROR: Next = Next::arc(4);
 
-/// Path of the next hops' counters, for the control thread, which names them and keeps those in use fresh.
-pub static ADJACENCY_COUNTERS: Description = Description::combined(
-    "/net/adjacency/to",
-    "next_hop=/net/adjacency/names",
-    "IP packets and bytes sent to the next hop",
-);
-/// Most next hops: a full 16-bit neighbourhood. 32 bytes each in the table, 16 in each worker's counters where used.
-pub const ADJACENCY_CAPACITY: usize = 1 << 16;
+struct Ip4Rewrite;
 
-struct Ip4Rewrite {
-    adjacencies: CombinedRow,
-}
-
-fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
-    let adjacencies = bench.counters.combined_row(&ADJACENCY_COUNTERS, 1, ADJACENCY_CAPACITY, bench.row)?;
-    Ok(Box::new(Ip4Rewrite { adjacencies }))
+fn create(_: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
+    Ok(Box::new(Ip4Rewrite))
 }
 
 impl Node for Ip4Rewrite {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
-        // Runs of packets to the same next hop share its reading and are counted together.
-        let mut current = packets.first().map_or(AdjacencyIndex::default(), |packet| packet.adjacency);
-        let mut adjacency = cx.tables.adjacencies.load(current);
-        let (mut count, mut bytes) = (0u64, 0u64);
-        for (packet, next) in packets.iter_mut().zip(next) {
-            if packet.adjacency != current {
-                self.adjacencies.add(current.as_u32() as usize, count, bytes);
-                current = packet.adjacency;
-                adjacency = cx.tables.adjacencies.load(current);
-                (count, bytes) = (0, 0);
-            }
-            let kind = adjacency.kind();
-            if !matches!(kind, AdjacencyKind::Rewrite | AdjacencyKind::Glean | AdjacencyKind::Incomplete) {
-                *next = cx.drop(packet, Drop::NextHopGone as u16);
-                continue;
-            }
-            let l3 = usize::from(packet.l3);
-            let marks = packet.flags;
-            let frame = cx.frames.bytes_mut(packet);
-            let Some((link, datagram)) = frame.split_at_mut_checked(l3) else {
-                *next = cx.drop(packet, Drop::TooShort as u16);
-                continue;
-            };
-            let length = datagram.len();
-            let too_big = length > usize::from(adjacency.mtu());
-            let (Some(mut ip), Some(link)) =
-                (Ip4Mut::new(datagram), link.last_chunk_mut::<{ ethernet::LENGTH }>())
-            else {
-                *next = cx.drop(packet, Drop::TooShort as u16);
-                continue;
-            };
-            let header = ip.read();
-            if header.ttl() <= 1 && marks & flags::CREATED == 0 {
-                *next = cx.icmp_error(packet, Drop::TtlExpired as u16, icmp4::TTL_EXCEEDED, ICMP_ERROR);
-                continue;
-            }
-            if too_big && header.fragment() & ip4::DONT_FRAGMENT != 0 {
-                let error = icmp4::fragmentation_needed(adjacency.mtu());
-                *next = cx.icmp_error(packet, Drop::TooBig as u16, error, ICMP_ERROR);
-                continue;
-            }
-            if kind != AdjacencyKind::Rewrite {
-                *next = GLEAN;
-                continue;
-            }
-            let plain = header.version_ihl() == ip4::PLAIN;
-            if !plain && marks & (flags::OPTIONS_DONE | flags::CREATED) == 0 {
-                packet.tx_port = adjacency.port();
-                *next = OPTIONS;
-                continue;
-            }
-            if too_big {
-                *next = FRAGMENT;
-            }
-            if marks & flags::CREATED == 0 {
+        rewrite::process::<Self>(cx, packets, next);
+    }
+}
+
+impl Version for Ip4Rewrite {
+    #[inline(always)]
+    fn hop(ip: &mut [u8]) -> bool {
+        match Ip4Mut::new(ip) {
+            Some(mut ip) if (ip.read().version_ihl() == ip4::PLAIN) & (ip.read().ttl() > 1) => {
                 ip.decrement_ttl();
+                true
             }
-            *link = adjacency.header();
-            packet.tx_port = adjacency.port();
-            count += 1;
-            bytes += length as u64;
+            _ => false,
         }
-        self.adjacencies.add(current.as_u32() as usize, count, bytes);
     }
 
-    fn forget(&mut self, gone: &Forget) {
-        for adjacency in &gone.adjacencies {
-            self.adjacencies.set(*adjacency as usize, 0, 0);
+    #[inline(never)]
+    fn take(cx: &Context<'_>, packet: &mut Packet, run: &mut Run) -> Next {
+        let kind = run.adjacency.kind();
+        if !matches!(kind, AdjacencyKind::Rewrite | AdjacencyKind::Glean | AdjacencyKind::Incomplete) {
+            return cx.drop(packet, Drop::NextHopGone as u16);
         }
+        let l3 = usize::from(packet.l3);
+        let (marks, whole) = (packet.flags, usize::from(packet.len()));
+        let frame = cx.frames.bytes_mut(packet);
+        let Some((link, datagram)) = frame.split_at_mut_checked(l3) else {
+            return cx.drop(packet, Drop::TooShort as u16);
+        };
+        let length = whole - l3;
+        let too_big = length > usize::from(run.adjacency.mtu());
+        let Some(mut ip) = Ip4Mut::new(datagram) else {
+            return cx.drop(packet, Drop::TooShort as u16);
+        };
+        let came = ip.read();
+        if came.ttl() <= 1 && marks & flags::CREATED == 0 {
+            return cx.icmp_error(packet, Drop::TtlExpired as u16, icmp4::TTL_EXCEEDED, ICMP_ERROR);
+        }
+        if too_big && came.fragment() & ip4::DONT_FRAGMENT != 0 {
+            let error = icmp4::fragmentation_needed(run.adjacency.mtu());
+            return cx.icmp_error(packet, Drop::TooBig as u16, error, ICMP_ERROR);
+        }
+        if kind != AdjacencyKind::Rewrite {
+            return GLEAN;
+        }
+        let plain = came.version_ihl() == ip4::PLAIN;
+        if !plain && marks & (flags::OPTIONS_DONE | flags::CREATED) == 0 {
+            packet.tx_port = run.adjacency.port();
+            return OPTIONS;
+        }
+        if marks & flags::CREATED == 0 {
+            ip.decrement_ttl();
+        }
+        if !run.header.replace(link) && !run.header.write(cx.frames, packet) {
+            return cx.drop(packet, Drop::NoHeadroom as u16);
+        }
+        packet.tx_port = run.adjacency.port();
+        run.count(length);
+        if too_big { FRAGMENT } else { CLASSIFY }
     }
 }

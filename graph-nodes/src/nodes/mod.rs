@@ -15,7 +15,13 @@ pub mod ip4_input;
 pub mod ip4_lookup;
 pub mod ip4_options;
 pub mod ip4_rewrite;
+pub mod ip6_hop_by_hop;
+pub mod ip6_icmp_error;
+pub mod ip6_input;
+pub mod ip6_lookup;
+pub mod ip6_rewrite;
 pub mod l2_cross_connect;
+mod rewrite;
 pub mod shaper;
 pub mod tcp_rtt_match;
 pub mod tcp_rtt_stamp;
@@ -25,12 +31,17 @@ pub mod tx;
 pub static ROUTE: &[Registration] = &[
     ethernet_input::REGISTRATION,
     ip4_input::REGISTRATION,
+    ip6_input::REGISTRATION,
+    ip6_hop_by_hop::REGISTRATION,
     ip4_lookup::REGISTRATION,
+    ip6_lookup::REGISTRATION,
     ip4_rewrite::REGISTRATION,
+    ip6_rewrite::REGISTRATION,
     ip4_options::REGISTRATION,
     glean::REGISTRATION,
     ip4_fragment::REGISTRATION,
     ip4_icmp_error::REGISTRATION,
+    ip6_icmp_error::REGISTRATION,
     classify::REGISTRATION,
     hand_off::REGISTRATION,
     tcp_rtt_match::REGISTRATION,

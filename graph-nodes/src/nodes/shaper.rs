@@ -5,7 +5,8 @@
 //! by: towards the customers (lan) at its destination's rate, towards the internet (wan) at its source's. What has no leaf passes.
 //!
 //! ```text
-//!   process: leaf, headers ─▶ Shaper::enqueue        the packet waits in `waiting`, under its frame's number
+//!   process: leaf ─▶ Shaper::let_through                 nobody waits, and clocks allow it: sent on with its vector
+//!            headers ─▶ Shaper::enqueue              otherwise: the packet waits in `waiting`, under its frame's number
 //!   release: Shaper::release ─▶ marked, sent on      called when the earliest clock says so
 //! ```
 //! Plans are carried out a few operations a call, so that packets never wait for them.
@@ -100,10 +101,14 @@ struct State {
     shaper: Shaper,
     /// By frame: the packet that waits in it; a hole where none does.
     waiting: Vec<Packet>,
+    /// Frames of all that waits.
+    frames: usize,
     hash: FlowHash,
     shaped: Shaped,
     tasks: VecDeque<Task>,
-    /// Of the packets of the vector that have a leaf: where they stand, and what the queue goes by.
+    /// Where the packets of the vector stand that may have a leaf.
+    candidates: Vec<(usize, Leaf)>,
+    /// Of those that are to be queued: where they stand, and what the queue goes by.
     arrivals: Vec<(usize, Leaf, Arrival)>,
     /// What a call has sent: the frame, and whether the packet is to be marked.
     sent: Vec<(u32, bool)>,
@@ -129,9 +134,11 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
     Ok(Box::new(ShaperNode(Some(Box::new(State {
         shaper,
         waiting: (0..frames).map(|_| Packet::hole()).collect(),
+        frames: 0,
         hash: FlowHash::new(bench.seed),
         shaped: Shaped::new(bench.counters, bench.row, capacity, bench.clock)?,
         tasks: VecDeque::new(),
+        candidates: Vec::with_capacity(VECTOR),
         arrivals: Vec::with_capacity(VECTOR),
         sent: Vec::with_capacity(BUDGET),
         // Removing a leaf may drop all that waits.
@@ -146,13 +153,14 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
 impl Node for ShaperNode {
     fn process(&mut self, cx: &mut Context<'_>, packets: &mut Vec<Packet>, next: &mut [Next]) {
         let Some(state) = self.0.as_deref_mut().filter(|state| !state.leaving) else { return };
-        state.look(cx, packets);
-        if state.arrivals.is_empty() {
+        if !state.look(cx, packets) {
             return;
         }
-        state.enqueue(cx, packets, next);
-        state.give_up(cx);
-        state.due = Some(cx.now);
+        if !state.arrivals.is_empty() {
+            state.enqueue(cx, packets, next);
+            state.give_up(cx);
+            state.due = Some(cx.now);
+        }
         state.sweep.get_or_insert(cx.now.saturating_add(state.sweep_interval));
     }
 
@@ -201,7 +209,8 @@ impl Node for ShaperNode {
     fn held(&self) -> Held {
         let Some(state) = self.0.as_deref() else { return Held::default() };
         let deadline = [state.due, state.sweep].into_iter().flatten().min();
-        Held { packets: if state.leaving { 0 } else { state.shaper.backlog() }, deadline }
+        let packets = if state.leaving { 0 } else { state.shaper.backlog() };
+        Held { packets, frames: state.frames, deadline }
     }
 
     fn drain(&mut self, cx: &mut Context<'_>) {
@@ -213,6 +222,7 @@ impl Node for ShaperNode {
         state.sweep = None;
         for packet in state.waiting.iter_mut().filter(|packet| !packet.is_hole()) {
             let mut packet = packet.take();
+            state.frames -= cx.frames.count_of(&packet);
             let next = cx.drop(&mut packet, Drop::Leaving as u16);
             cx.emit(next, packet);
         }
@@ -220,51 +230,52 @@ impl Node for ShaperNode {
 }
 
 impl State {
-    /// Finds the packets that have a leaf, and what their headers say.
-    fn look(&mut self, cx: &Context<'_>, packets: &[Packet]) {
-        self.arrivals.clear();
+    /// Finds the packets that have a leaf, and of those that can't pass what the queue goes by. True: something has a leaf.
+    fn look(&mut self, cx: &Context<'_>, packets: &[Packet]) -> bool {
+        let State { shaper, candidates, arrivals, hash, .. } = self;
+        candidates.clear();
+        arrivals.clear();
         for (at, packet) in packets.iter().enumerate() {
-            let parties = packet.parties();
-            let (customer, direction) = match cx.tables.ports.egress(packet) {
-                Some(Side::Lan) => (parties.down, Direction::Down),
-                Some(Side::Wan) => (parties.up, Direction::Up),
-                None => continue,
+            if let Some(leaf) = leaf_of(cx, packet) {
+                shaper.prefetch_leaf(leaf);
+                candidates.push((at, leaf));
+            }
+        }
+        for step in 0..candidates.len() + AHEAD {
+            if let Some((at, leaf)) = candidates.get(step) {
+                let dscp = tos(network(cx.frames.bytes(&packets[*at]), packets[*at].l3)) >> 2;
+                shaper.prefetch_count(*leaf, dscp);
+            }
+            let Some(&(at, leaf)) = step.checked_sub(AHEAD).and_then(|at| candidates.get(at)) else {
+                continue;
             };
-            let Some(column) = customer.column() else { continue };
-            let leaf = Leaf::of(column as u32, direction);
-            if !self.shaper.is_shaped(leaf) {
+            if !shaper.is_shaped(leaf) {
                 continue;
             }
+            let packet = &packets[at];
             let network = network(cx.frames.bytes(packet), packet.l3);
-            let tos = match network {
-                Network::Ip4(bytes) => Ip4::new(bytes).map_or(0, Ip4::tos),
-                Network::Ip6(bytes) => Ip6::new(bytes).map_or(0, Ip6::traffic_class),
-                Network::Other => 0,
-            };
-            let (flow, source, destination) = match flow_hash::ends(network) {
+            let (tos, length) = (tos(network), u32::from(packet.len()));
+            if shaper.let_through(leaf, tos >> 2, length, cx.now) {
+                continue;
+            }
+            let (flow, source, destination) = match flow_hash::queue_ends(network) {
                 Some((from, to, protocol)) => (
-                    self.hash.hash(from, to, protocol) as u32,
-                    self.hash.host(from.address) as u32,
-                    self.hash.host(to.address) as u32,
+                    hash.hash(from, to, protocol) as u32,
+                    hash.host(from.address) as u32,
+                    hash.host(to.address) as u32,
                 ),
                 None => (0, 0, 0),
             };
-            let arrival = Arrival {
-                packet: packet.frame(),
-                length: u32::from(packet.len()),
-                flow,
-                source,
-                destination,
-                dscp: tos >> 2,
-                ecn_capable: tos & ECN != 0,
-            };
-            self.arrivals.push((at, leaf, arrival));
+            let (packet, dscp, ecn_capable) = (packet.frame(), tos >> 2, tos & ECN != 0);
+            let arrival = Arrival { packet, length, flow, source, destination, dscp, ecn_capable };
+            arrivals.push((at, leaf, arrival));
         }
+        !candidates.is_empty()
     }
 
     /// Queues what [`State::look`] has found.
     fn enqueue(&mut self, cx: &Context<'_>, packets: &mut [Packet], next: &mut [Next]) {
-        let State { shaper, waiting, arrivals, dropped, .. } = self;
+        let State { shaper, waiting, frames, arrivals, dropped, .. } = self;
         let mut leads = [Lead::default(); VECTOR];
         for step in 0..arrivals.len() + 3 * AHEAD {
             if let Some((_, leaf, arrival)) = arrivals.get(step) {
@@ -282,6 +293,7 @@ impl State {
             let Some(((place, leaf, arrival), lead)) = arrivals.get(at).zip(leads.get(at)) else { continue };
             // First it waits: it may be dropped at once.
             let Some(room) = waiting.get_mut(arrival.packet as usize) else { continue };
+            *frames += cx.frames.count_of(&packets[*place]);
             *room = packets[*place].take();
             next[*place] = Next::TAKEN;
             shaper.enqueue(*leaf, arrival, *lead, cx.now, &mut |gone| dropped.push(gone));
@@ -329,6 +341,7 @@ impl State {
                 continue;
             };
             let mut packet = packet.take();
+            self.frames -= cx.frames.count_of(&packet);
             if mark {
                 let l3 = packet.l3;
                 set_congestion_experienced(cx.frames.bytes_mut(&mut packet), l3);
@@ -345,9 +358,31 @@ impl State {
                 continue;
             };
             let mut packet = packet.take();
+            self.frames -= cx.frames.count_of(&packet);
             let next = cx.drop(&mut packet, cause as u16);
             cx.emit(next, packet);
         }
+    }
+}
+
+/// The leaf that a packet belongs to, by the port that it leaves by; it may not be set up.
+#[inline(always)]
+fn leaf_of(cx: &Context<'_>, packet: &Packet) -> Option<Leaf> {
+    let parties = packet.parties();
+    let (customer, direction) = match cx.tables.ports.egress(packet)? {
+        Side::Lan => (parties.down, Direction::Down),
+        Side::Wan => (parties.up, Direction::Up),
+    };
+    Some(Leaf::of(customer.column()? as u32, direction))
+}
+
+/// The type of service or traffic class; 0 for what is not IP.
+#[inline(always)]
+fn tos(network: Network<'_>) -> u8 {
+    match network {
+        Network::Ip4(bytes) => Ip4::new(bytes).map_or(0, Ip4::tos),
+        Network::Ip6(bytes) => Ip6::new(bytes).map_or(0, Ip6::traffic_class),
+        Network::Other => 0,
     }
 }
 

@@ -105,6 +105,6 @@ impl Node for TcpRttMatch {
     }
 
     fn held(&self) -> Held {
-        Held { packets: 0, deadline: self.deadline }
+        Held { deadline: self.deadline, ..Held::default() }
     }
 }

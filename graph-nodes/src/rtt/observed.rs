@@ -181,7 +181,7 @@ impl Observed {
     #[inline(never)]
     pub fn ip6(packet: &[u8]) -> Option<Observed> {
         let ip = Ip6::new(packet)?;
-        let ip6::Carried { protocol, start, piece } = ip6::carried(packet)?;
+        let ip6::Carried { protocol, start, piece } = ip6::carried(ip6::packet(packet))?;
         let length = ip.payload_length().checked_add(ip6::LENGTH as u16)?;
         let rest = usize::from(length).checked_sub(start)?;
         Observed::carried(Carried {

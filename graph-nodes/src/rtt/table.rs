@@ -19,6 +19,7 @@
 
 use super::{Counters, Settings, ends::Ends, half::Half, hash, observed::Observed};
 use crate::fib::prefetch;
+use crate::memory::filled;
 
 /// Flows in a bucket: with sixteen-bit tags one comparison of 128 bits, with staleness and addresses one cache line.
 const WAYS: usize = 8;
@@ -240,9 +241,9 @@ impl FlowTable {
         let timeouts =
             [settings.unconfirmed, settings.established, settings.closing, settings.echo].map(units);
         FlowTable {
-            heads: memory::filled(buckets),
-            flows: memory::filled(buckets),
-            colds: memory::filled(buckets),
+            heads: filled(buckets, |_| Default::default()),
+            flows: filled(buckets, |_| Default::default()),
+            colds: filled(buckets, |_| Default::default()),
             mask: buckets as u32 - 1,
             unit,
             timeouts,
@@ -503,32 +504,5 @@ mod lanes {
     #[inline(always)]
     pub(super) fn equal(lanes: &[u16; WAYS], value: u16) -> u32 {
         lanes.iter().rev().fold(0, |bits, &lane| bits << 1 | u32::from(lane == value))
-    }
-}
-
-/// The only other unsafe code of the measurement: advice about memory that nothing has been written to yet.
-mod memory {
-    use rustix::mm::{Advice, madvise};
-
-    /// The x86-64 huge page.
-    const HUGE_PAGE: usize = 2 << 20;
-
-    /// So many empty values; in huge pages where the kernel has them, so that a packet of a random flow does not miss the TLB twice.
-    pub(super) fn filled<T: Clone + Default>(number: usize) -> Vec<T> {
-        let mut memory: Vec<T> = Vec::with_capacity(number);
-        let room = memory.spare_capacity_mut();
-        let bytes = size_of_val(room);
-        let start = room.as_mut_ptr().cast::<u8>();
-        let offset = start.align_offset(HUGE_PAGE);
-        if let Some(length) = bytes.checked_sub(offset).map(|length| length & !(HUGE_PAGE - 1))
-            && length > 0
-            && cfg!(not(miri))
-        {
-            // SAFETY: the range lies inside the vector's allocation, whole pages of it. The advice changes how the kernel backs them, not what
-            // they hold. For speed alone: a kernel that does not know it still gives the memory.
-            let _ = unsafe { madvise(start.add(offset).cast(), length, Advice::LinuxHugepage) };
-        }
-        memory.resize(number, T::default());
-        memory
     }
 }

@@ -7,7 +7,7 @@
 //! * each of its SACK blocks is acknowledged by the later one or lies within one of its blocks; a D-SACK (RFC 2883) is never lost;
 //! * if both have the same number, the later one's blocks must say more: duplicates without news are what fast retransmit counts (RFC 5681 §3.2).
 
-use super::memory::Zeroed;
+use crate::memory::Zeroed;
 use crate::wire::{
     Network,
     ip4::{self, Ip4},
@@ -61,7 +61,7 @@ impl PureAck {
                 (ip.protocol(), bytes, ip.header_length(), ip.total_length().into())
             }
             Network::Ip6(bytes) => {
-                let carried = ip6::carried(bytes).filter(|carried| !carried.piece)?;
+                let carried = ip6::carried(ip6::packet(bytes)).filter(|carried| !carried.piece)?;
                 let end = ip6::LENGTH + usize::from(Ip6::new(bytes)?.payload_length());
                 (carried.protocol, bytes, carried.start, end)
             }

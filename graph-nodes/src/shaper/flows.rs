@@ -7,11 +7,11 @@ use super::{
     blue::Blue,
     codel::Codel,
     hosts::Hosts,
-    memory::filled,
     packets::{Packets, Place},
     sets::{NONE, Sets, Way, mix, next},
 };
 use crate::fib::prefetch;
+use crate::memory::filled;
 
 /// Where a flow's queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +155,10 @@ pub(super) fn owner(leaf: u32, tin: u8) -> u32 {
 
 const _: () = assert!(size_of::<Flow>() == 128);
 
-/// Queues looked at for an idle one when none is free: a pool in which fewer than one in 64 is idle is as good as full.
-const SWEEP: usize = 64;
+/// Queues looked at for an idle one when none is free: a pool in which fewer than one in 64 is idle is as good as full …
+pub(super) const SWEEP: usize = 64;
+/// … and no more than so many idle ones, whose stalest goes. With more customers than queues that is each packet's price: 64 lines for each new flow cost more than all the rest.
+pub(super) const IDLE: usize = 4;
 
 /// Where a packet's flow is.
 pub(super) enum Found {
@@ -313,6 +315,7 @@ impl Flows {
     /// Frees the stalest idle queue of those that the hand passes.
     fn sweep(&mut self, now: u64, hosts: &mut Hosts) {
         let mut stalest: Option<(u32, u32)> = None;
+        let mut idle = 0;
         for _ in 0..SWEEP.min(self.flows.len()) {
             self.hand = if self.hand + 1 >= self.flows.len() { 0 } else { self.hand + 1 };
             let flow = &self.flows[self.hand];
@@ -320,6 +323,10 @@ impl Flows {
                 let age = stale(now).wrapping_sub(flow.idle_since);
                 if stalest.is_none_or(|(oldest, _)| age > oldest) {
                     stalest = Some((age, self.hand as u32));
+                }
+                idle += 1;
+                if idle == IDLE {
+                    break;
                 }
             }
         }

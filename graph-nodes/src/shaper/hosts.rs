@@ -1,10 +1,8 @@
 //! How many bulk flows each host of a customer has, so that hosts get equal shares however many flows they open.
 
-use super::{
-    memory::filled,
-    sets::{NONE, Sets, Way, next},
-};
+use super::sets::{NONE, Sets, Way, next};
 use crate::fib::prefetch;
+use crate::memory::filled;
 
 /// A host of one tin of one customer, 24 bytes.
 #[derive(Clone, Copy)]

@@ -21,13 +21,14 @@
 
 use strum::EnumCount;
 
+use crate::frames::HEADROOM;
+
 mod acks;
 mod blue;
 mod codel;
 mod delays;
 mod flows;
 mod hosts;
-mod memory;
 mod packets;
 mod plan;
 mod queues;
@@ -104,12 +105,31 @@ pub struct Settings {
     pub tins: usize,
     /// Flows that can have packets at a time. 160 bytes each, 56 more for their hosts.
     pub flows: usize,
-    /// Packets that can be queued at a time. 16 bytes each, and the frame.
+    /// Frames that can be queued at a time, and so packets. 16 bytes each, and the frame.
     pub packets: usize,
-    /// Bytes of memory that a packet holds, whatever its length: a frame.
+    /// Bytes of memory that a packet holds, whatever its length: a frame, or several where it is larger than one has room for.
     pub frame: u32,
     /// Bytes of the largest packet as it is counted (Ethernet header included).
     pub mtu: u32,
+}
+
+impl Settings {
+    /// Frames of a packet of so many bytes, each of which but the last is full.
+    #[inline(always)]
+    fn frames(&self, length: u32) -> usize {
+        if length <= self.room() { 1 } else { self.frames_of_large(length) }
+    }
+
+    /// Bytes that a frame has room for.
+    #[inline(always)]
+    fn room(&self) -> u32 {
+        self.frame.saturating_sub(HEADROOM.into())
+    }
+
+    #[cold]
+    fn frames_of_large(&self, length: u32) -> usize {
+        length.div_ceil(self.room().max(1)) as usize
+    }
 }
 
 /// A packet that arrives.

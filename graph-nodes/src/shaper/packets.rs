@@ -4,10 +4,10 @@
 
 use super::{
     Arrival, PureAck,
-    memory::{Zeros, filled, zeroed},
     sets::{NONE, next},
 };
 use crate::fib::prefetch;
+use crate::memory::{Zeros, filled, zeroed};
 
 /// A packet in a queue, 16 bytes.
 ///

@@ -6,8 +6,8 @@
 //! A key has a place in two sets, and in each a way that is its own if nobody is there. The table doesn't hold keys: whoever
 //! owns the numbers says whether one is meant. An empty way's tag is 0, which is nobody's.
 
-use super::memory::filled;
 use crate::fib::prefetch;
+use crate::memory::filled;
 
 /// No number.
 pub(super) const NONE: u32 = u32::MAX;

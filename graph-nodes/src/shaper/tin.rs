@@ -2,10 +2,11 @@
 
 use super::{
     delays::Delays,
-    memory::filled,
+    flows::{IDLE, SWEEP},
     rounds::{List, Lists, Rounds},
     sets::{NONE, next},
 };
+use crate::memory::filled;
 
 /// Packets of a tin, in and out; bytes without overhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +76,15 @@ pub(super) struct Former {
 }
 
 impl Former {
+    /// A packet that needed no tin.
+    #[inline(always)]
+    pub(super) fn passed(&mut self, length: u32) {
+        self.enqueued += 1;
+        self.enqueued_bytes += u64::from(length);
+        self.dequeued += 1;
+        self.dequeued_bytes += u64::from(length);
+    }
+
     pub(super) fn add(&mut self, counters: &Counters) {
         let few = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
         self.enqueued += counters.enqueued;
@@ -229,16 +239,19 @@ pub(super) struct TinPool {
     hand: usize,
 }
 
-/// Tins looked at for an idle one when none is free.
-const SWEEP: usize = 64;
-
 impl TinPool {
     pub(super) fn new(capacity: usize) -> TinPool {
         let tins = filled(capacity, |number| Tin::new(next(number, capacity), u8::MAX));
         TinPool { tins, free: if capacity == 0 { NONE } else { 0 }, hand: 0 }
     }
 
-    /// A free tin, or the stalest of the idle ones that the hand passes; its former leaf, if it had one, is in it.
+    /// Whether there is a tin that is nobody's.
+    #[inline(always)]
+    pub(super) fn has_free(&self) -> bool {
+        self.free != NONE
+    }
+
+    /// A free tin, or the stalest of the next idle ones that the hand passes, as flows do it; its former leaf, if it had one, is in it.
     pub(super) fn candidate(&mut self, now: u64) -> Option<u32> {
         if self.free != NONE {
             let number = self.free;
@@ -247,6 +260,7 @@ impl TinPool {
             return Some(number);
         }
         let mut stalest: Option<(u64, u32)> = None;
+        let mut idle = 0;
         for _ in 0..SWEEP.min(self.tins.len()) {
             self.hand = if self.hand + 1 >= self.tins.len() { 0 } else { self.hand + 1 };
             let tin = &self.tins[self.hand];
@@ -254,6 +268,10 @@ impl TinPool {
                 let age = now.wrapping_sub(tin.leaving.idle_since);
                 if stalest.is_none_or(|(oldest, _)| age > oldest) {
                     stalest = Some((age, self.hand as u32));
+                }
+                idle += 1;
+                if idle == IDLE {
+                    break;
                 }
             }
         }

@@ -16,6 +16,16 @@ impl<'a> Ethernet<'a> {
         frame.first_chunk().map(Ethernet)
     }
 
+    /// The header at the start of a longer beginning.
+    #[inline(always)]
+    pub fn of<const LONGER: usize>(frame: &'a [u8; LONGER]) -> Ethernet<'a> {
+        const { assert!(LONGER >= LENGTH) };
+        match frame.first_chunk() {
+            Some(header) => Ethernet(header),
+            None => Ethernet(&[0; LENGTH]), // not reached: it is longer
+        }
+    }
+
     /// Destination address as a 48-bit number, first byte highest.
     #[inline(always)]
     pub fn destination(self) -> u64 {

@@ -122,6 +122,13 @@ impl<'a> Ip4<'a> {
     }
 }
 
+/// The datagram whose header begins `bytes`, without what pads its frame; as far as the bytes go.
+#[inline(always)]
+pub fn datagram(bytes: &[u8]) -> &[u8] {
+    let end = Ip4::new(bytes).map_or(0, |header| usize::from(header.total_length()));
+    bytes.get(..end).unwrap_or(bytes)
+}
+
 /// Changes an IPv4 header.
 #[derive(Debug)]
 pub struct Ip4Mut<'a>(&'a mut [u8; LENGTH]);

@@ -5,10 +5,11 @@
 
 pub mod ethernet;
 pub mod icmp4;
+pub mod icmp6;
 pub mod ip4;
 pub mod ip6;
 mod network;
 pub mod tcp;
 pub mod vlan;
 
-pub use network::{IP4, IP6, Network, behind_type, network, network_header};
+pub use network::{Flaw, IP4, IP6, Network, behind_type, network, network_header};

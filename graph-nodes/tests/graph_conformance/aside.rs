@@ -8,7 +8,10 @@ use weir_graph::{
     node::{Context, Next, Node, Registration, Workbench},
     nodes::ROUTE,
     packet::Packet,
-    wire::icmp4,
+    wire::{
+        icmp4,
+        vlan::{TAG, Tags},
+    },
 };
 use weir_stats::Error;
 
@@ -20,7 +23,8 @@ use crate::harness::{
 
 /// Where a frame's sender says in his MAC address what to do: number of the next node, low bytes of the adjacency, and bytes to keep.
 const INSTRUCTION: usize = 6;
-const NODES: [&str; 5] = ["ip4-rewrite", "glean", "ip4-options", "ip4-fragment", "ip4-icmp-error"];
+const NODES: [&str; 6] =
+    ["ip4-rewrite", "glean", "ip4-options", "ip4-fragment", "ip4-icmp-error", "ip6-rewrite"];
 const ICMP_ERROR: u8 = 4;
 
 static WITH_ASIDE: LazyLock<Vec<Registration>> = LazyLock::new(|| {
@@ -51,7 +55,14 @@ impl Node for Aside {
             }
             packet.adjacency = AdjacencyIndex::new(u32::from_be_bytes([0, 0, high, low])).unwrap();
             packet.destination = 0x0a00_0109;
-            packet.truncate(u16::from(keep));
+            if keep == WITHOUT_HEADROOM {
+                let headroom = packet.start();
+                assert!(packet.move_start(-i16::try_from(headroom).unwrap()));
+                cx.frames.bytes_mut(packet).copy_within(usize::from(headroom).., 0);
+                cx.pool.truncate(packet, packet.len() - headroom);
+            } else {
+                cx.pool.truncate(packet, u16::from(keep));
+            }
             *next = Next::arc(arc);
         }
     }
@@ -65,7 +76,8 @@ fn aside() -> Router {
 fn put(router: &mut Router, node: &str, next_hop: AdjacencyIndex, keep: u8) -> Tally {
     let arc = NODES.iter().position(|name| *name == node).unwrap() as u8;
     let [_, _, high, low] = next_hop.as_u32().to_be_bytes();
-    let mut frame = Datagram::udp(town::FAR, 8).frame(WEST);
+    let mut frame = Datagram::udp(town::FAR, 18).frame(WEST);
+    frame[14 + 7] = 64; // where IPv6 has its hop limit
     frame[INSTRUCTION..INSTRUCTION + 4].copy_from_slice(&[arc, high, low, keep]);
     assert_eq!(router.forward(WEST, &frame), []);
     router.drops()
@@ -73,13 +85,15 @@ fn put(router: &mut Router, node: &str, next_hop: AdjacencyIndex, keep: u8) -> T
 
 /// All of the frame.
 const WHOLE: u8 = u8::MAX;
+/// All of the packet, at its frame's very beginning.
+const WITHOUT_HEADROOM: u8 = u8::MAX - 1;
 
 pub fn next_hops_that_go_away_between_two_nodes() -> Router {
     let mut router = aside();
     let nobody = AdjacencyIndex::new(4000).unwrap();
     let special = [AdjacencyIndex::UNREACHABLE, AdjacencyIndex::BLACKHOLE, AdjacencyIndex::PROHIBITED];
     for next_hop in [nobody].into_iter().chain(special) {
-        for node in ["ip4-rewrite", "glean"] {
+        for node in ["ip4-rewrite", "ip6-rewrite", "glean"] {
             let drops = put(&mut router, node, next_hop, WHOLE);
             assert_eq!(drops, Tally::from([((node, "next-hop-gone"), 1)]), "{next_hop:?}");
         }
@@ -116,8 +130,21 @@ pub fn headers_that_are_cut_off() -> Router {
     for keep in [0, 13, 14, 33] {
         let drops = put(&mut router, "ip4-rewrite", neighbour, keep);
         assert_eq!(drops, Tally::from([(("ip4-rewrite", "too-short"), 1)]), "{keep} bytes");
+        let drops = put(&mut router, "ip6-rewrite", neighbour, keep);
+        assert_eq!(drops, Tally::from([(("ip6-rewrite", "too-short"), 1)]), "{keep} bytes");
         let drops = put(&mut router, "ip4-fragment", neighbour, keep);
         assert_eq!(drops, Tally::from([(("ip4-fragment", "mtu-too-small"), 1)]), "{keep} bytes");
+    }
+    router
+}
+
+pub fn tags_that_have_no_room() -> Router {
+    let mut router = town_with(&Setup { nodes: &WITH_ASIDE, ports: 5, ..Setup::default() });
+    router.sub_interface(WEST, Tags::one(TAG, 100), 4);
+    let neighbour = router.neighbour(4, "10.0.4.2", 1500);
+    for node in ["ip4-rewrite", "ip6-rewrite"] {
+        let drops = put(&mut router, node, neighbour, WITHOUT_HEADROOM);
+        assert_eq!(drops, Tally::from([((node, "no-headroom"), 1)]));
     }
     router
 }

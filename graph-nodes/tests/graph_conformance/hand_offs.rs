@@ -58,7 +58,7 @@ pub fn are_what_other_workers_own() -> Router {
 
     // Given back, it leaves by the port that it was made ready for.
     let (end, _) = &mut router.others[1];
-    end.give(0, packet).map_err(|(_, refused)| refused).unwrap();
+    end.give(0, packet, &frames).map_err(|(_, refused)| refused).unwrap();
     end.publish();
     assert!(router.graph.take_given());
     assert!(!router.graph.take_given());

@@ -17,7 +17,7 @@ const SECOND: u64 = 1_000_000;
 
 fn asked(router: &Router) -> Vec<(u16, String)> {
     let asked = router.requests.try_iter();
-    asked.map(|Request::Resolve { port, address }| (port, Ipv4Addr::from(address).to_string())).collect()
+    asked.map(|Request::Resolve { port, address }| (port, address.to_string())).collect()
 }
 
 fn held_flow(destination: &str, count: u16) -> Vec<Datagram> {

@@ -78,7 +78,7 @@ pub fn kinds() -> Vec<(&'static str, Vec<u8>)> {
         bytes.extend([0, 53, 4, 0, 0, 8, 0x12, 0x34]);
         bytes
     };
-    let session = |protocol: u8| [0x88, 0x64, 0x11, 0, 0, 7, 0, 2 + 36, 0, protocol];
+    let session = |length: u8, protocol: u8| [0x88, 0x64, 0x11, 0, 0, 7, 0, 2 + length, 0, protocol];
     vec![
         ("arp", frame(BROADCAST, &[&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &[7; 20]])),
         ("ip4", frame(OTHER, &[&[8, 0], &four])),
@@ -99,11 +99,11 @@ pub fn kinds() -> Vec<(&'static str, Vec<u8>)> {
         ("spanning tree", frame([1, 0x80, 0xc2, 0, 0, 0], &[&[0, 38, 0x42, 0x42, 3], &[0; 43]])),
         ("vlan", frame(OTHER, &[&[0x81, 0, 0xe0, 5, 8, 0], &four])),
         ("two tags", frame(OTHER, &[&[0x88, 0xa8, 0, 9, 0x81, 0, 0x20, 5, 0x86, 0xdd], &six])),
-        ("pppoe session, ip4", frame(OTHER, &[&session(0x21), &four])),
-        ("pppoe session, ip6", frame(OTHER, &[&session(0x57), &six])),
+        ("pppoe session, ip4", frame(OTHER, &[&session(36, 0x21), &four])),
+        ("pppoe session, ip6", frame(OTHER, &[&session(48, 0x57), &six])),
         ("pppoe session, lcp", frame(OTHER, &[&[0x88, 0x64, 0x11, 0, 0, 7, 0, 10, 0xc0, 0x21], &[9; 8]])),
         ("pppoe discovery", frame(BROADCAST, &[&[0x88, 0x63, 0x11, 9, 0, 0, 0, 4, 1, 1, 0, 0]])),
-        ("pppoe session in a vlan", frame(OTHER, &[&[0x81, 0, 0, 5], &session(0x21), &four])),
+        ("pppoe session in a vlan", frame(OTHER, &[&[0x81, 0, 0, 5], &session(36, 0x21), &four])),
         ("mpls", frame(OTHER, &[&[0x88, 0x47, 0, 0x10, 1, 64], &four])),
         ("header alone", frame(OTHER, &[&[0x12, 0x34]])),
         ("from and to nobody", vec![0; 60]),
@@ -111,5 +111,39 @@ pub fn kinds() -> Vec<(&'static str, Vec<u8>)> {
             "as large as it may be",
             frame(OTHER, &[&[0x88, 0xa8, 0, 9, 0x81, 0, 0, 5, 8, 0, 0x45], &[5; 1499]]),
         ),
+    ]
+}
+
+/// Frames whose headers before IP contradict themselves, each with its name and the event that it counts as. They cross like any other.
+pub fn flawed() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    const TAG: [u8; 4] = [0x81, 0, 0, 5];
+    let frame = |rest: &[&[u8]]| [&[6, 0, 10, 0, 0, 3, 6, 0, 10, 0, 0, 2], rest.concat().as_slice()].concat();
+    let four = super::datagram::Datagram::udp("10.0.0.3", 8).bytes();
+    let six = [&[0x60, 0, 0, 0, 0, 8, 17, 1][..], &[0x20; 32], &[0, 53, 4, 0, 0, 8, 0x12, 0x34]].concat();
+    let session = |length: u16, protocol: u8| {
+        let [high, low] = length.to_be_bytes();
+        [0x88, 0x64, 0x11, 0, 0, 7, high, low, 0, protocol]
+    };
+    // All of it, two bytes of PPP protocol included, is 38 bytes long.
+    vec![
+        ("endless-tags", "tag-stack", frame(&[&TAG.repeat(300)])),
+        ("five-tags", "tag-stack", frame(&[&TAG.repeat(5), &[8, 0], &four])),
+        ("cut-in-a-tag", "tag-stack", frame(&[&TAG, &[0x88, 0xa8, 0]])),
+        ("endless-labels", "label-stack", frame(&[&[0x88, 0x47], &[0, 1, 0, 64].repeat(300)])),
+        ("cut-in-a-label", "label-stack", frame(&[&[0x88, 0x47], &[0, 1, 0, 64, 0, 1]])),
+        ("labels-and-nothing", "label-stack", frame(&[&TAG, &[0x88, 0x48], &[0, 1, 1, 64]])),
+        ("session-longer-than-its-frame", "pppoe-length", frame(&[&session(39, 0x21), &four])),
+        ("session-shorter-than-its-datagram", "pppoe-length", frame(&[&session(37, 0x21), &four])),
+        ("session-shorter-than-its-packet", "pppoe-length", frame(&[&TAG, &session(49, 0x57), &six])),
+        ("session-of-nothing", "pppoe-length", frame(&[&session(0, 0x21), &four])),
+        ("session-without-end", "pppoe-length", frame(&[&session(0xffff, 0xc0), &four])),
+        ("cut-in-a-session", "pppoe-length", frame(&[&session(38, 0x21)[..7]])),
+        ("ip4-said-to-be-ip6", "ip-header", frame(&[&[0x86, 0xdd], &four, &[0; 12]])),
+        ("ip6-said-to-be-ip4", "ip-header", frame(&[&TAG, &[8, 0], &six])),
+        ("ip6-in-a-session-of-ip4", "ip-header", frame(&[&session(50, 0x21), &six])),
+        ("ip4-under-the-label-of-ip6", "ip-header", frame(&[&[0x88, 0x47, 0, 0, 0x21, 64], &four])),
+        ("cut-in-ip4", "ip-header", frame(&[&[8, 0], &four[..19]])),
+        ("cut-in-ip6", "ip-header", frame(&[&[0x86, 0xdd], &six[..39]])),
+        ("nothing-behind-the-type", "ip-header", frame(&[&TAG, &[0x86, 0xdd]])),
     ]
 }

@@ -7,14 +7,16 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
+pub mod access;
 pub mod bridge;
 pub mod datagram;
+pub mod packet6;
 pub mod script;
 pub mod seeds;
 pub mod town;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -26,15 +28,16 @@ use weir_graph::{
     customers::{Customers, CustomersWriter},
     exchange::Exchange,
     fib::{Fib, FibLimits, FibWriter, NextHop},
-    frames::{FramePool, Frames},
+    frames::{Chain, FramePool, Frames, Part},
     graph::{Graph, Shape},
     node::{Registration, Request, Tables, Workbench},
-    nodes::{ROUTE, classify, hand_off, shaper, tcp_rtt_match, tcp_rtt_stamp},
+    nodes::{ROUTE, classify, hand_off, ip4_lookup, ip6_lookup, shaper, tcp_rtt_match, tcp_rtt_stamp},
     packet::ReasonIndex,
     ports::Ports,
     quiescence::Quiescence,
     rtt,
     trace::{TraceOrder, TraceRecord},
+    wire::vlan::Tags,
 };
 use weir_stats::{Entry, Options, Reader, Segment, Value};
 
@@ -49,8 +52,10 @@ pub const CUSTOMERS: usize = 1 << 10;
 pub struct Setup {
     /// Ports, numbered from 0.
     pub ports: u16,
-    /// Frames of 2 KiB.
+    /// Frames.
     pub frames: u32,
+    /// A frame has 2^`chunk_shift` bytes.
+    pub chunk_shift: u32,
     /// The nodes; a test may put one of its own in front of weir's.
     pub nodes: &'static [Registration],
     /// Size of the FIB.
@@ -73,6 +78,7 @@ impl Default for Setup {
         Setup {
             ports: 2,
             frames: 1024,
+            chunk_shift: 11,
             nodes: ROUTE,
             fib: FibLimits { routes: 1 << 16, extension_blocks: 1 << 8, groups: 1 << 8 },
             seed: 0x5eed_0000_0000_0001,
@@ -128,6 +134,8 @@ pub struct Router {
     pub tables: Arc<Tables>,
     /// Writes routes.
     pub fib: FibWriter,
+    /// Writes routes of IPv6.
+    pub fib6: FibWriter<u128>,
     /// Writes next hops.
     pub adjacencies: AdjacencyWriter,
     /// Writes whose addresses are, if that is counted.
@@ -186,11 +194,12 @@ impl Router {
         let shape = Arc::new(Shape::new(setup.nodes, &without).unwrap());
         shape.register(&mut counters).unwrap();
         let (fib, fib_writer) = Fib::new(setup.fib, quiescence.clone()).unwrap();
+        let (fib6, fib6_writer) = Fib::new(setup.fib, quiescence.clone()).unwrap();
         let (adjacencies, adjacency_writer) = Adjacencies::new(4096, quiescence);
         let ports = Ports::new(usize::from(setup.ports));
-        let tables = Arc::new(Tables { fib, adjacencies, customers: readers, ports });
+        let tables = Arc::new(Tables { fib, fib6, adjacencies, customers: readers, ports });
         let (requests_to, requests): (Sender<Request>, _) = crossbeam_channel::bounded(1024);
-        let (frames, free) = Frames::in_memory(setup.frames);
+        let (frames, free) = Frames::in_memory_of(setup.frames, setup.chunk_shift);
         let mut bench = Workbench {
             row: 1,
             counters: &mut counters,
@@ -225,6 +234,7 @@ impl Router {
             shape,
             tables,
             fib: fib_writer,
+            fib6: fib6_writer,
             adjacencies: adjacency_writer,
             customers,
             requests,
@@ -240,9 +250,21 @@ impl Router {
         }
     }
 
-    /// Sets a port's own address.
+    /// Sets a port's own address, of either version.
     pub fn address(&mut self, port: u16, address: &str) {
-        self.tables.ports.set_address(port, Some(address.parse().unwrap()));
+        match address.parse().unwrap() {
+            IpAddr::V4(address) => self.tables.ports.set_address(port, Some(address)),
+            IpAddr::V6(address) => self.tables.ports.set_address6(port, Some(address)),
+        }
+    }
+
+    /// Makes a port a VLAN of another one. Once for each carrier.
+    pub fn sub_interface(&mut self, carrier: u16, tags: Tags, port: u16) {
+        self.tables.ports.set_sub_interfaces(carrier, &[(tags, port)]);
+    }
+
+    fn path(&self, port: u16, address: &str, mtu: u16) -> Path {
+        Path { port, mtu, next_hop: Some(address.parse().unwrap()), tags: self.tables.ports.tags(port) }
     }
 
     /// A next hop that is known: its MAC address is [`neighbour_mac`].
@@ -254,55 +276,88 @@ impl Router {
 
     /// A next hop whose MAC address is not known.
     pub fn incomplete(&mut self, port: u16, address: &str, mtu: u16) -> AdjacencyIndex {
-        self.adjacencies.allocate(path(port, address, mtu)).unwrap()
+        let path = self.path(port, address, mtu);
+        self.adjacencies.allocate(path).unwrap()
     }
 
     /// Makes known the MAC address of an incomplete next hop.
     pub fn resolve(&mut self, index: AdjacencyIndex, port: u16, address: &str, mtu: u16) {
-        let header = link_header(neighbour_mac(address), port_mac(port));
-        assert!(self.adjacencies.set_rewrite(index, header, path(port, address, mtu)).unwrap());
+        let mut header = link_header(neighbour_mac(address), port_mac(port));
+        if address.parse::<IpAddr>().unwrap().is_ipv6() {
+            header[12..].copy_from_slice(&[0x86, 0xdd]);
+        }
+        let path = self.path(port, address, mtu);
+        assert!(self.adjacencies.set_rewrite(index, header, path).unwrap());
     }
 
     /// A connected network's next hop: each destination is its own neighbour.
     pub fn glean(&mut self, port: u16, mtu: u16) -> AdjacencyIndex {
-        self.adjacencies.allocate_glean(Path { port, mtu, next_hop: 0 }).unwrap()
+        self.adjacencies.allocate_glean(Path { port, mtu, next_hop: None, tags: Tags::NONE }).unwrap()
     }
 
-    /// Sets a route to one next hop, or to several of equal weight.
+    /// Sets a route of either version to one next hop, or to several of equal weight.
     pub fn route(&mut self, prefix: &str, next_hops: &[AdjacencyIndex]) {
         let next_hops: Vec<_> = next_hops.iter().map(|index| NextHop::from(*index)).collect();
-        self.fib.insert(prefix.parse().unwrap(), &next_hops).unwrap();
-        let columns = self.fib.len() + 1;
-        self.counters.grow_combined(&weir_graph::nodes::ip4_lookup::ROUTE_COUNTERS, columns).unwrap();
+        if let Ok(prefix) = prefix.parse() {
+            self.fib6.insert(prefix, &next_hops).unwrap();
+        } else {
+            self.fib.insert(prefix.parse().unwrap(), &next_hops).unwrap();
+        }
+        self.counters.grow_combined(&ip4_lookup::ROUTE_COUNTERS, self.fib.len() + 1).unwrap();
+        self.counters.grow_combined(&ip6_lookup::ROUTE_COUNTERS, self.fib6.len() + 1).unwrap();
     }
 
     /// Makes the counters of all next hops visible in the segment.
     pub fn show_next_hops(&mut self) {
         let columns = self.tables.adjacencies.capacity();
-        self.counters.grow_combined(&weir_graph::nodes::ip4_rewrite::ADJACENCY_COUNTERS, columns).unwrap();
+        self.counters.grow_combined(&weir_graph::graph::ADJACENCY_COUNTERS, columns).unwrap();
     }
 
-    /// Puts a frame where a port's receive burst would put it. `false`: no frame is free, or the bytes are more than one holds.
+    /// Puts a packet where a port's receive burst would put it. `false`: too few frames are free, or the bytes are more than a packet holds.
     #[must_use]
     pub fn offer(&mut self, port: u16, bytes: &[u8]) -> bool {
+        self.offer_cut(port, bytes, &[])
+    }
+
+    /// As [`Router::offer`], with so many bytes in the first frame, in the second, and so on; what is left goes on in full frames.
+    #[must_use]
+    pub fn offer_cut(&mut self, port: u16, bytes: &[u8], cuts: &[usize]) -> bool {
         let (pool, input) = self.graph.receive();
         let frames = pool.frames().clone();
-        let Some(frame) = pool.take() else { return false };
-        // What does not fit behind the headroom begins at the frame's start.
-        let headroom = usize::from(frames.headroom());
-        let start = if headroom + bytes.len() <= frames.chunk() { headroom } else { 0 };
-        match frames.packet(frame, start, bytes.len(), port) {
-            Ok(mut packet) => {
-                frames.bytes_mut(&mut packet).copy_from_slice(bytes);
-                input.push(packet);
-                self.fed += 1;
-                true
+        let mut rest = bytes;
+        let mut cuts = cuts.iter().map(|cut| (*cut).clamp(1, frames.room()));
+        let mut part = || {
+            let part;
+            (part, rest) = rest.split_at(rest.len().min(cuts.next().unwrap_or(frames.room())));
+            part
+        };
+        let fill = |pool: &mut FramePool, bytes: &[u8]| {
+            let mut packet = pool.allocate(bytes.len(), port)?;
+            frames.bytes_mut(&mut packet).copy_from_slice(bytes);
+            Some(packet)
+        };
+        let Some(packet) = fill(pool, part()) else { return false };
+        let mut chain = Chain::new(packet);
+        loop {
+            let bytes = part();
+            if bytes.is_empty() {
+                break;
             }
-            Err(frame) => {
-                pool.put(frame);
-                false
+            let Some(packet) = fill(pool, bytes) else {
+                pool.recycle(chain.into_packet());
+                return false;
+            };
+            for Part { frame, start, len } in frames.parts(packet) {
+                if let Err(frame) = chain.push(&frames, frame, start.into(), len.into()) {
+                    pool.put(frame);
+                    pool.recycle(chain.into_packet());
+                    return false;
+                }
             }
         }
+        input.push(chain.finish(&frames, |frame| pool.put(frame)));
+        self.fed += 1;
+        true
     }
 
     /// As [`Router::offer`], for frames that must fit.
@@ -422,7 +477,9 @@ impl Router {
             let (pool, list) = self.graph.transmit(port);
             for packet in list.drain(..) {
                 assert_eq!(usize::from(packet.tx_port), port);
-                sent.push(Sent { port: port as u16, frame: pool.frames().bytes(&packet).to_vec() });
+                let mut frame = vec![0; usize::from(packet.len())];
+                pool.frames().read(&packet, 0, &mut frame);
+                sent.push(Sent { port: port as u16, frame });
                 pool.recycle(packet);
             }
         }
@@ -439,13 +496,16 @@ impl Router {
             other => panic!("/if/rx is {other:?}"),
         };
         let (created, dropped) = (sum(&self.books.created), sum(&self.books.errors));
-        let held = self.graph.held() as u64;
+        let (held, frames_held) = (sum(&self.books.held), self.graph.held() as u64);
         let waiting: usize =
             (0..self.tables.ports.count()).map(|port| self.graph.transmit(port).1.len()).sum();
         assert_eq!(waiting, 0, "the ports' lists have been taken");
         let sum = |entry| self.simple(entry).iter().sum::<u64>();
         assert_eq!(received, self.fed, "frames that ports counted as received, and frames fed");
-        assert_eq!(sum(&self.books.held), held, "held packets in the segment, and those that nodes hold");
+        assert!(
+            held <= frames_held && (held == 0) == (frames_held == 0),
+            "{held} packets in {frames_held} frames"
+        );
         assert_eq!(sum(&self.books.drops), dropped, "drops by port, and drops by reason");
         let events = self.all_events();
         let event = |name| events.get(&("hand-off", name)).copied().unwrap_or(0);
@@ -459,7 +519,7 @@ impl Router {
         let free = self.graph.pool().available() as u64;
         let all = u64::from(self.graph.pool().frames().count());
         let own = all.saturating_add_signed(self.graph.exchange().surplus() as i64);
-        assert_eq!(free + held, own, "{free} frames free + {held} held = own {own} of {all}");
+        assert_eq!(free + frames_held, own, "{free} frames free + {frames_held} held = own {own} of {all}");
     }
 
     fn simple(&self, entry: &Entry) -> Vec<u64> {
@@ -479,20 +539,24 @@ fn since(all: &Tally, told: &Tally) -> Tally {
     all.iter().map(new).filter(|(_, count)| *count > 0).collect()
 }
 
-fn path(port: u16, address: &str, mtu: u16) -> Path {
-    Path { port, mtu, next_hop: u32::from(address.parse::<Ipv4Addr>().unwrap()) }
-}
-
 /// The MAC address of a port of the router.
 pub fn port_mac(port: u16) -> [u8; 6] {
     let [high, low] = port.to_be_bytes();
     [0x02, 0, 0, 0, high, low]
 }
 
-/// The MAC address of a neighbour, by its IPv4 address.
+/// The MAC address of a neighbour, by its address.
 pub fn neighbour_mac(address: &str) -> [u8; 6] {
-    let [a, b, c, d] = address.parse::<Ipv4Addr>().unwrap().octets();
-    [0x06, 0, a, b, c, d]
+    match address.parse().unwrap() {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            [0x06, 0, a, b, c, d]
+        }
+        IpAddr::V6(address) => {
+            let [.., a, b, c, d] = address.octets();
+            [0x06, 6, a, b, c, d]
+        }
+    }
 }
 
 /// An Ethernet header for IPv4.

@@ -5,21 +5,27 @@
 //!  control:   bits 0..2   the port
 //!             bits 2..4   0 go on: the next frame joins the vector     1 run the graph
 //!                         2 run, then a second passes                   3 run, then the neighbours that were asked for answer
-//!             bit 4       make the Ethernet header one that the port accepts
+//!             bit 4       make the Ethernet header one that the port accepts: of IPv6 if it says so already, else of IPv4
 //!             bit 5       make the IPv4 header checksum right
+//!             bit 6       put in the tags of the port's sub-interface, if it has one
+//!             bit 7       the frame lies in several buffers
 //! ```
-//! Every frame also comes to a bridge, as it is after bits 4 and 5 have been heeded; there what must leave is known byte for byte.
+//! Every frame also comes to a bridge, as it is after bits 4 to 7 have been heeded; there what must leave is known byte for byte.
 //!
-//! A fuzzer does not guess checksums: without bits 4 and 5 it would hardly ever come past `ip4-input`.
+//! A fuzzer does not guess checksums, addresses and tags: without bits 4 to 6 it would hardly ever come past the input nodes.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use weir_graph::{adjacency::AdjacencyIndex, fib::Prefix4, node::Request};
+use weir_graph::{
+    adjacency::AdjacencyIndex,
+    fib::{NextHop, Prefix4, Prefix6},
+    node::Request,
+};
 
 use super::{
     HZ, Router, Sent, Setup,
     bridge::{bridge_with, crossing},
-    datagram, link_header, neighbour_mac, port_mac, town,
+    datagram, neighbour_mac, packet6, port_mac, town,
 };
 
 pub const JOIN: u8 = 0 << 2;
@@ -28,6 +34,11 @@ pub const RUN_SECOND: u8 = 2 << 2;
 pub const RUN_ANSWER: u8 = 3 << 2;
 pub const FIX_LINK: u8 = 1 << 4;
 pub const FIX_CHECKSUM: u8 = 1 << 5;
+pub const TAGGED: u8 = 1 << 6;
+pub const CUT: u8 = 1 << 7;
+
+/// Where frames with [`CUT`] are cut: in the IP header, in what is pulled up to the first buffer, and behind it.
+const CUTS: [usize; 3] = [30, 100, 400];
 
 /// One record, to make scripts of.
 pub fn record(control: u8, frame: &[u8]) -> Vec<u8> {
@@ -42,7 +53,7 @@ pub struct Player {
     /// What the bridge must send by each port when it runs next.
     expected: [Vec<Sent>; 4],
     /// Neighbours that have answered in this script.
-    answered: Vec<(Prefix4, Answer)>,
+    answered: Vec<(IpAddr, Answer)>,
 }
 
 /// What a neighbour's answer changed.
@@ -59,7 +70,7 @@ const MOST_ANSWERS: usize = 64;
 impl Player {
     pub fn new() -> Player {
         Player {
-            router: town::town_with(&Setup::measuring()),
+            router: town::suburb_with(&Setup::measuring()),
             bridge: bridge_with(&Setup::measuring()),
             expected: Default::default(),
             answered: Vec::new(),
@@ -74,12 +85,12 @@ impl Player {
             let (frame, after) = tail.split_at(length);
             rest = after;
             let port = u16::from(control & 3);
-            let mut frame = frame.to_vec();
-            repair(&mut frame, port, control & FIX_LINK != 0, control & FIX_CHECKSUM != 0);
-            if !self.router.offer(port, &frame) {
+            let frame = repair(frame.to_vec(), port, *control);
+            let cuts = if control & CUT == 0 { &[][..] } else { &CUTS };
+            if !self.router.offer_cut(port, &frame, cuts) {
                 self.run(); // the frames are used up, or this one is larger than any
             }
-            if self.bridge.offer(port, &frame)
+            if self.bridge.offer_cut(port, &frame, cuts)
                 && let Ok(sent) = crossing(port, &frame)
             {
                 self.expected[usize::from(sent.port)].push(sent);
@@ -121,49 +132,49 @@ impl Player {
         self.bridge.release();
     }
 
-    /// What holds for every frame that a router sends.
     fn judge(&self, sent: &[Sent]) {
-        for Sent { port, frame } in sent {
-            assert_eq!(frame[6..12], port_mac(*port), "the port's own MAC address is the source");
-            let (header, _) = datagram::parse(frame);
-            assert!(header.total_len <= town::MTU[usize::from(*port)], "{header:?} is larger than its link");
-            assert!(header.time_to_live > 0, "{header:?}");
-        }
+        sent.iter().for_each(may_leave);
     }
 
     /// The neighbours that the router has asked for answer.
     fn answer(&mut self) {
         while let Ok(Request::Resolve { port, address }) = self.router.requests.try_recv() {
-            let prefix = Prefix4::new(address, 32).unwrap();
-            if self.answered.len() == MOST_ANSWERS || self.answered.iter().any(|(known, _)| *known == prefix)
+            if self.answered.len() == MOST_ANSWERS || self.answered.iter().any(|(known, _)| *known == address)
             {
                 continue;
             }
-            let (text, mtu) = (Ipv4Addr::from(address).to_string(), town::MTU[usize::from(port)]);
-            let answer = match self.router.fib.get(prefix) {
-                Some(route) => {
-                    let index = route.next_hops[0].adjacency;
+            let (text, mtu) = (address.to_string(), town::MTU[usize::from(port)]);
+            let known = match address {
+                IpAddr::V4(address) => self.router.fib.get(prefix4(address)).map(|route| route.next_hops[0]),
+                IpAddr::V6(address) => self.router.fib6.get(prefix6(address)).map(|route| route.next_hops[0]),
+            };
+            let answer = match known {
+                Some(NextHop { adjacency: index, .. }) => {
                     self.router.resolve(index, port, &text, mtu);
                     Answer::Resolved(index)
                 }
                 None => {
                     let index = self.router.neighbour(port, &text, mtu);
-                    self.router.route(&prefix.to_string(), &[index]);
+                    let length = if address.is_ipv4() { 32 } else { 128 };
+                    self.router.route(&format!("{text}/{length}"), &[index]);
                     Answer::Found(index)
                 }
             };
-            self.answered.push((prefix, answer));
+            self.answered.push((address, answer));
         }
     }
 
     /// As before the first script: the neighbours that answered are forgotten, and so much time has passed that no rate limit remembers.
     fn forget(&mut self) {
         while self.router.requests.try_recv().is_ok() {}
-        for (prefix, answer) in self.answered.drain(..) {
+        for (address, answer) in self.answered.drain(..) {
             match answer {
                 Answer::Resolved(index) => self.router.adjacencies.set_incomplete(index).unwrap(),
                 Answer::Found(index) => {
-                    self.router.fib.remove(prefix).unwrap();
+                    match address {
+                        IpAddr::V4(address) => drop(self.router.fib.remove(prefix4(address)).unwrap()),
+                        IpAddr::V6(address) => drop(self.router.fib6.remove(prefix6(address)).unwrap()),
+                    }
                     self.router.adjacencies.free(index).unwrap();
                 }
             }
@@ -172,18 +183,67 @@ impl Player {
     }
 }
 
-fn repair(frame: &mut [u8], port: u16, link: bool, checksum: bool) {
-    if link && let Some(header) = frame.first_chunk_mut::<14>() {
-        *header = link_header(port_mac(port), neighbour_mac(&format!("10.0.{port}.2")));
+fn prefix4(address: Ipv4Addr) -> Prefix4 {
+    Prefix4::new(address.to_bits(), 32).unwrap()
+}
+
+fn prefix6(address: Ipv6Addr) -> Prefix6 {
+    Prefix6::new(address.to_bits(), 128).unwrap()
+}
+
+/// What holds for every frame that the router of the town or its suburb sends.
+pub fn may_leave(sent: &Sent) {
+    let (port, frame) = (sent.port, untagged(sent));
+    assert_eq!(frame[6..12], port_mac(port), "the port's own MAC address is the source");
+    let mtu = town::MTU[usize::from(port)];
+    if frame[12..14] == IP6 {
+        let (header, payload) = packet6::parse6(&frame);
+        assert!(40 + payload.len() <= usize::from(mtu), "{header:?} is larger than its link");
+        assert!(header.hop_limit > 0, "{header:?}");
+    } else {
+        let (header, _) = datagram::parse(&frame);
+        assert!(header.total_len <= mtu, "{header:?} is larger than its link");
+        assert!(header.time_to_live > 0, "{header:?}");
     }
-    if checksum && let Some(datagram) = frame.get_mut(14..) {
-        let length = datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
-        if let Some(header) = datagram.get_mut(..length)
-            && header.len() >= 20
-        {
-            let checksum = datagram::header_checksum(header);
-            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// The frame without its tags, which must be its port's.
+pub fn untagged(Sent { port, frame }: &Sent) -> Vec<u8> {
+    let tags = town::tags(*port);
+    let end = 12 + tags.length();
+    assert_eq!(frame[12..end], tags.bytes()[..tags.length()], "the tags of port {port}");
+    [&frame[..12], &frame[end..]].concat()
+}
+
+const IP6: [u8; 2] = [0x86, 0xdd];
+
+fn repair(mut frame: Vec<u8>, port: u16, control: u8) -> Vec<u8> {
+    if frame.len() < 14 {
+        return frame;
+    }
+    let sub_interface = || [town::ONE, town::TWO].into_iter().find(|sub| town::carrier(*sub) == port);
+    let to = if control & TAGGED == 0 { port } else { sub_interface().unwrap_or(port) };
+    let is_ip4 = frame[12..14] != IP6;
+    if control & FIX_LINK != 0 {
+        frame[..6].copy_from_slice(&port_mac(to));
+        frame[6..12].copy_from_slice(&neighbour_mac(&format!("10.0.{to}.2")));
+        if is_ip4 {
+            frame[12..14].copy_from_slice(&[8, 0]);
         }
+    }
+    if control & FIX_CHECKSUM != 0 && is_ip4 {
+        fix_checksum(&mut frame[14..]);
+    }
+    town::tagged(to, &frame)
+}
+
+fn fix_checksum(datagram: &mut [u8]) {
+    let length = datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+    if let Some(header) = datagram.get_mut(..length)
+        && header.len() >= 20
+    {
+        let checksum = datagram::header_checksum(header);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 

@@ -54,6 +54,11 @@ impl Team {
         }
     }
 
+    /// A packet that need not wait; then it has left.
+    pub fn let_through(&mut self, leaf: Leaf, length: u32, now: u64) -> bool {
+        self.of(leaf).let_through(leaf, 0, length, now)
+    }
+
     pub fn enqueue(&mut self, leaf: Leaf, arrival: &Arrival, now: u64, dropped: &mut impl FnMut(Dropped)) {
         self.of(leaf).enqueue(leaf, arrival, Lead::default(), now, dropped);
     }

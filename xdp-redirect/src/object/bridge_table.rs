@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Loaded;
 use super::verdict_table::{Case, OWN, XDP_PASS, all, case, ethernet, ip4, own_addresses, run};
+use super::{Loaded, Tags};
 use crate::redirect::Vlans;
 use crate::testbed::{Namespace, skip};
 use crate::{OwnAddresses, Verdict};
@@ -133,7 +133,7 @@ fn every_frame_of_a_bridge_gets_its_verdict() {
         return;
     }
     let namespace = Namespace::new();
-    namespace.inside(|| all(test, &Loaded::bridge(1, None, &own()).unwrap(), cases));
+    namespace.inside(|| all(test, &Loaded::bridge(Tags::Lost, 1, None, &own()).unwrap(), cases));
 }
 
 /// On a port with the VLANs 2 and 3.
@@ -173,7 +173,7 @@ fn a_port_with_two_vlans_takes_these_alone() {
     }
     let namespace = Namespace::new();
     let vlans = Some(Vlans { wan: 2, lan: 3 });
-    namespace.inside(|| all(test, &Loaded::bridge(1, vlans, &own()).unwrap(), two_vlans));
+    namespace.inside(|| all(test, &Loaded::bridge(Tags::Lost, 1, vlans, &own()).unwrap(), two_vlans));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn own_macs_and_addresses_of_ip6_are_followed() {
         return;
     }
     let own = own();
-    let port = Loaded::bridge(1, None, &own).unwrap();
+    let port = Loaded::bridge(Tags::Lost, 1, None, &own).unwrap();
     let verdict = |frame: &[u8]| {
         let (answer, verdict) = run(&port, frame, 0, 0).unwrap();
         assert_eq!(answer, XDP_PASS);

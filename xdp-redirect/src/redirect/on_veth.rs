@@ -10,9 +10,9 @@ use std::{env, fs::File, thread};
 use libbpf_rs::{Xdp, XdpFlags};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-use super::Redirect;
-use crate::object::Loaded;
-use crate::testbed::{Namespace, PAYLOAD, Path, RIGHT, ROUTER, Socket, enter, run, skip};
+use super::{Queues, Redirect};
+use crate::object::{Loaded, Tags};
+use crate::testbed::{Namespace, PAYLOAD, Path, RIGHT, ROUTER, Socket, Tagging, enter, run, skip};
 use crate::{Error, Mode, OwnAddresses, Verdict};
 
 fn own_addresses() -> OwnAddresses {
@@ -175,7 +175,7 @@ fn a_busy_device_is_named_with_its_program_and_the_advice_works() {
         // Left behind by a loader that attaches over netlink: the advice is a command. In generic mode the kernel has another
         // error number for it, and `ip` another word.
         for (mode, word) in [(XdpFlags::DRV_MODE, "xdpdrv"), (XdpFlags::SKB_MODE, "xdpgeneric")] {
-            let left = Loaded::new(1, &own).unwrap();
+            let left = Loaded::new(Tags::Lost, 1, &own).unwrap();
             Xdp::new(left.program().unwrap().as_fd()).attach(ifindex.try_into().unwrap(), mode).unwrap();
             drop(left);
             let command = advice();
@@ -201,6 +201,9 @@ fn the_drivers_reason_for_refusing_is_told() {
         let error = Redirect::attach(jumbo, 1, &own).unwrap_err();
         let Error::MtuTooLarge { device, reason } = &error else { panic!("{error:?}") };
         assert_eq!((device.as_str(), reason.as_str()), ("jumbo", "veth: Peer MTU is too large to set XDP"));
+        let several = Queues { count: 1, frags: true };
+        drop(Redirect::attach(jumbo, several, &own).unwrap());
+        drop(Redirect::bridge(jumbo, several, None, &own).unwrap());
 
         let error = Redirect::attach(narrow, 1, &own).unwrap_err();
         let Error::TooFewQueues { device, reason } = &error else { panic!("{error:?}") };
@@ -270,4 +273,53 @@ fn a_process_without_the_capabilities_is_told_which() {
         }
     });
     unprivileged.join().unwrap();
+}
+
+#[test]
+fn a_tag_beside_a_frame_is_in_it_for_the_socket_and_beside_it_for_the_kernel() {
+    if skip("a_tag_beside_a_frame_is_in_it_for_the_socket_and_beside_it_for_the_kernel").is_some() {
+        return;
+    }
+    let (near, far) = (Namespace::new(), Namespace::new());
+    near.ip(&format!("link add port address 02:00:00:00:00:01 type veth peer name far netns {}", far.name));
+    for (namespace, device, host) in [(&near, "port", 1), (&far, "far", 2)] {
+        namespace.ip(&format!("address add 192.0.2.{host}/24 dev {device}"));
+        namespace.ip(&format!("link set {device} up"));
+    }
+    for host in [1, 7] {
+        far.ip(&format!("neighbour add 192.0.2.{host} lladdr 02:00:00:00:00:0{host} dev far"));
+    }
+    let (port, device) = (near.ifindex("port"), far.ifindex("far"));
+    let (_push, sender) =
+        far.inside(|| (Tagging::push(device, 0x6005), UdpSocket::bind("192.0.2.2:0").unwrap()));
+    near.inside(|| {
+        let _pop = Tagging::pop(port);
+        let receiver = UdpSocket::bind("192.0.2.1:4000").unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let own = own_addresses();
+        own.insert_mac([2, 0, 0, 0, 0, 1]).unwrap();
+        let bridge = Redirect::bridge(port, 1, None, &own).unwrap();
+        assert!(bridge.puts_tags_back() && bridge.mode() == Mode::Native, "veth gives tags");
+        let mut socket = Socket::new("port", 0);
+        bridge.bind(0, socket.as_fd()).unwrap();
+        for _ in 0..3 {
+            sender.send_to(PAYLOAD, "192.0.2.7:4000").unwrap();
+            let frame = socket.receive(Duration::from_secs(5)).unwrap();
+            assert_eq!(
+                frame[..18],
+                [
+                    2, 0, 0, 0, 0, 7, frame[6], frame[7], frame[8], frame[9], frame[10], frame[11], 0x81, 0,
+                    0x60, 5, 8, 0
+                ]
+            );
+            assert!(frame[18] == 0x45 && frame.ends_with(PAYLOAD), "{frame:x?}");
+            // Without one tag it is plain, so it had just one, and nothing of it in its bytes.
+            sender.send_to(PAYLOAD, "192.0.2.1:4000").unwrap();
+            let mut buffer = [0; 64];
+            let length = receiver.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], PAYLOAD);
+        }
+        assert_eq!(count(&bridge, Verdict::Redirected), 3);
+        assert!(count(&bridge, Verdict::OwnMac) >= 3);
+    });
 }

@@ -63,9 +63,6 @@ pub struct Shaper {
 /// How long is measured if nothing is said.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a segment that changes meanwhile is read again before it is taken as it comes.
-const ATTEMPTS: u32 = 4;
-
 /// When, and of how long, rates are.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Interval {
@@ -220,25 +217,12 @@ fn stable<T>(
     read: impl Fn(Source, Tree) -> Result<T, ReadError>,
 ) -> Result<T, Failure> {
     let reader = weir.reader();
-    let mut attempt = 1;
-    loop {
-        let epoch = reader.epoch();
-        let once = || {
-            let Some(source) = Source::of(reader)? else { return Ok(None) };
-            let tree = Tree::of(&source)?;
-            read(source, tree).map(Some)
-        };
-        match once() {
-            Err(ReadError::Stale { .. }) if attempt < ATTEMPTS => {}
-            result => {
-                let found = result.map_err(|error| weir.refusal(error))?;
-                if reader.epoch() == epoch || attempt == ATTEMPTS {
-                    return found.ok_or_else(|| Source::missing(path));
-                }
-            }
-        }
-        attempt += 1;
-    }
+    let once = || {
+        let Some(source) = Source::of(reader)? else { return Ok(None) };
+        let tree = Tree::of(&source)?;
+        read(source, tree).map(Some)
+    };
+    reader.at_rest(once).map_err(|error: ReadError| weir.refusal(error))?.ok_or_else(|| Source::missing(path))
 }
 
 fn print_json(view: &impl Serialize, out: &mut impl Write) -> Result<(), Failure> {

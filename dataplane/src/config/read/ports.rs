@@ -12,7 +12,7 @@ use crate::config::{BridgeConfig, PortConfig, Problem};
 /// Longest device name in bytes: `IFNAMSIZ` less the terminator (`linux/if.h`).
 const DEVICE_NAME: usize = 15;
 /// VLANs that a frame can be tagged with: 0 and 4095 are no VLAN (IEEE 802.1Q §9.6).
-const VLANS: std::ops::RangeInclusive<i64> = 1..=4094;
+pub(super) const VLANS: std::ops::RangeInclusive<i64> = 1..=4094;
 
 impl Reader<'_> {
     pub(super) fn ports(&mut self, value: Option<&Value<'_>>) -> Vec<PortConfig> {
@@ -28,7 +28,7 @@ impl Reader<'_> {
             self.problem(value.span(), "ports are a list of tables", FIX);
             return Vec::new();
         };
-        let mut ports: Vec<PortConfig> = Vec::new();
+        let (mut ports, mut spans): (Vec<PortConfig>, Vec<Range<usize>>) = Default::default();
         for item in list.iter() {
             let Some(table) = item.get_ref().as_table() else {
                 self.problem(item.span(), "a port is a table", FIX);
@@ -53,12 +53,15 @@ impl Reader<'_> {
                 self.problem(value.span(), &what, "name each device once");
             } else {
                 let side = table.get("side").and_then(|value| self.side(value));
-                ports.push(PortConfig { device: device.to_owned(), side });
+                let vlan = self.vlan(table);
+                ports.push(PortConfig { device: device.to_owned(), side, vlan });
+                spans.push(value.span());
             }
         }
         if list.is_empty() {
             self.problem(value.span(), "there is no port", FIX);
         }
+        self.check_vlans(&ports, &spans);
         ports
     }
 
@@ -85,6 +88,14 @@ impl Reader<'_> {
         const FIX: &str =
             "write `ports = [\"eth1\", \"eth2\"]`, or for one port with two VLANs `port = \"eth1\"`";
         let header = tables.get_key_value(BRIDGE.name).map_or(0..0, |(key, _)| key.span());
+        if let Some(port) = ports.iter().find(|port| port.vlan.is_some()) {
+            let what =
+                format!("{:?} is a VLAN, and a bridge carries frames whatever their tags are", port.device);
+            let place = port_table(tables, &port.device).and_then(|table| table.get("device"));
+            let fix = "leave out `parent` and `vlan`, or for a bridge between two VLANs of one port write `port`, `wan-vlan` and `lan-vlan`";
+            self.problem(place.map_or(0..0, toml::Spanned::span), &what, fix);
+            return None;
+        }
         match (table.get("ports"), table.get("port")) {
             (Some(both), None) => {
                 for key in ["wan-vlan", "lan-vlan"] {

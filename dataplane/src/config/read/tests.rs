@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use super::ports::wrong_device_name;
 use super::*;
-use crate::config::{BridgeConfig, PortConfig, RttConfig};
+
+use crate::config::{BridgeConfig, PortConfig, RttConfig, VlanConfig};
 use weir_graph::ports::Side;
 
 fn machine() -> Machine {
@@ -41,14 +42,14 @@ fn two_ports_alone_make_a_router() {
     let config = read("[[port]]\ndevice = \"eth1\"\n\n[[port]]\ndevice = \"eth2\"\n").unwrap();
     let expected = Config {
         ports: vec![
-            PortConfig { device: "eth1".into(), side: None },
-            PortConfig { device: "eth2".into(), side: None },
+            PortConfig { device: "eth1".into(), side: None, vlan: None },
+            PortConfig { device: "eth2".into(), side: None, vlan: None },
         ],
         bridge: None,
         workers: WorkersConfig { cores: vec![8], idle: Idle::Adaptive },
         stats: StatsConfig { socket: "/run/weir/stats.sock".into(), group: None, size: None },
         control: ControlConfig { socket: "/run/weir/control.sock".into() },
-        fib: FibConfig { routes: 1_048_576 },
+        fib: FibConfig { routes: 1_048_576, routes6: 524_288 },
         rtt: None,
         shaper: None,
     };
@@ -60,7 +61,7 @@ fn every_key_is_read() {
     let config = with(
         "[workers]\ncores = [2, 0x1]\nidle = \"poll\"\n\
          [stats]\nsocket = \"run/stats.sock\"\ngroup = \"weir\"\nsize = \"16GiB\"\n\
-         [control]\nsocket = \"/run/c.sock\"\n[fib]\nroutes = 1_024\n",
+         [control]\nsocket = \"/run/c.sock\"\n[fib]\nroutes = 1_024\nroutes6 = 2_048\n",
     )
     .unwrap();
     assert_eq!(config.workers, WorkersConfig { cores: vec![2, 1], idle: Idle::Poll });
@@ -71,7 +72,7 @@ fn every_key_is_read() {
     };
     assert_eq!(config.stats, stats);
     assert_eq!(config.control.socket, Path::new("/run/c.sock"));
-    assert_eq!(config.fib.routes, 1024);
+    assert_eq!(config.fib, FibConfig { routes: 1024, routes6: 2048 });
 }
 
 #[test]
@@ -267,6 +268,7 @@ fn routes_are_in_range() {
     }
     assert_problem("[fib]\nroutes = \"1024\"\n", 3, 10, "of type string", "from 1024 to 4194304");
     assert_eq!(with("[fib]\nroutes = 4194304\n").unwrap().fib.routes, 4_194_304);
+    assert_problem("[fib]\nroutes6 = 1048577\n", 3, 11, "out of range", "from 1024 to 1048576");
 }
 
 #[test]
@@ -422,6 +424,39 @@ fn mistakes_of_the_section_shaper_have_remedies() {
     assert!(both.contains(":3:12: `prefixes` names customers, and [shaper] does too"), "{both}");
 }
 
+#[test]
+fn a_port_can_be_a_vlan_of_another_one() {
+    let text = "port = [{ device = \"eth1\" }, \
+        { device = \"eth1.100\", parent = \"eth1\", vlan = 100, side = \"lan\" }, \
+        { device = \"customer\", parent = \"eth1\", vlan = 100, service-vlan = 7 }]\n";
+    let config = read(text).unwrap();
+    let one = VlanConfig { parent: "eth1".into(), vlan: 100, service_vlan: None };
+    let two = VlanConfig { service_vlan: Some(7), ..one.clone() };
+    assert_eq!((config.ports[0].vlan.as_ref(), config.ports[1].vlan.as_ref()), (None, Some(&one)));
+    assert_eq!(config.ports[2].vlan, Some(two.clone()));
+    assert_eq!(one.tags().bytes()[..4], [0x81, 0, 0, 100]);
+    assert_eq!(two.tags().bytes(), [0x88, 0xa8, 0, 7, 0x81, 0, 0, 100]);
+    for (port, what, fix) in [
+        ("parent = \"eth1\"", "has a `parent` and a `vlan`", "`vlan = 100`"),
+        ("vlan = 7", "has a `parent` and a `vlan`", "`parent = \"eth1\"`"),
+        ("service-vlan = 7", "has a `parent` and a `vlan`", "`parent = \"eth1\"`"),
+        ("parent = \"eth1\", vlan = 4095", "out of range", "from 1 to 4094"),
+        ("parent = \"eth1\", vlan = 7, service-vlan = 0", "out of range", "from 1 to 4094"),
+        ("parent = 1, vlan = 7", "of type integer", "\"eth1\""),
+        ("parent = \"eth9\", vlan = 7", "no [[port]] \"eth9\"", "`device = \"eth9\"`"),
+        ("parent = \"eth2\", vlan = 7", "\"eth2\" is a VLAN itself", "`service-vlan` and `vlan`"),
+        ("parent = \"eth1\", vlan = 5", "\"eth2\" is this VLAN already", "another one"),
+    ] {
+        let ports = "{ device = \"eth1\" }, { device = \"eth2\", parent = \"eth1\", vlan = 5 }";
+        let problems = read(&format!("port = [{ports}, {{ device = \"eth3\", {port} }}]\n")).unwrap_err();
+        let [problem] = &problems.0[..] else { panic!("{port}: {problems}") };
+        assert!(problem.what.contains(what) && problem.fix.contains(fix), "{port}: {problems}");
+    }
+    let ports = "port = [{ device = \"eth1\" }, { device = \"eth2\", parent = \"eth1\", vlan = 5 }]\n";
+    let problems = read(&format!("{ports}[bridge]\nports = [\"eth1\", \"eth2\"]\n")).unwrap_err();
+    assert!(problems.to_string().contains("\"eth2\" is a VLAN, and a bridge"), "{problems}");
+}
+
 const TWO: &str = "port = [{ device = \"eth1\", side = \"wan\" }, { device = \"eth2\", side = \"lan\" }]\n";
 const NO_SIDES: &str = "port = [{ device = \"eth1\" }, { device = \"eth2\" }]\n";
 
@@ -429,7 +464,7 @@ const NO_SIDES: &str = "port = [{ device = \"eth1\" }, { device = \"eth2\" }]\n"
 fn a_bridge_is_between_two_ports_or_two_vlans_of_one() {
     let config = read(&format!("{TWO}[bridge]\nports = [\"eth2\", \"eth1\"]\n")).unwrap();
     assert_eq!(config.bridge, Some(BridgeConfig::TwoPorts));
-    assert_eq!(config.ports[0], PortConfig { device: "eth1".into(), side: Some(Side::Wan) });
+    assert_eq!(config.ports[0], PortConfig { device: "eth1".into(), side: Some(Side::Wan), vlan: None });
     assert_eq!(config.ports[1].side, Some(Side::Lan));
     let config = read(&format!("{NO_SIDES}[bridge]\nports = [\"eth1\", \"eth2\"]\n")).unwrap();
     assert_eq!((config.bridge, config.ports[0].side), (Some(BridgeConfig::TwoPorts), None));

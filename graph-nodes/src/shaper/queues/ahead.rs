@@ -45,6 +45,20 @@ impl Queues {
         }
     }
 
+    /// Before a packet of this class passes, when the leaf is there: the tin.
+    #[inline(always)]
+    pub fn prefetch_count(&self, leaf: Leaf, dscp: u8) {
+        let Some(state) = self.leaves.get(leaf.0 as usize) else { return };
+        let which = self.disciplines[usize::from(state.discipline)].tin_of[usize::from(dscp & 63)];
+        match self.tins.tins.get(state.tins[usize::from(which) % TINS] as usize) {
+            Some(tin) => {
+                prefetch(tin);
+                prefetch(&tin.leaving);
+            }
+            None => prefetch(&state.former),
+        }
+    }
+
     /// Before a leaf is asked for a packet: the leaf.
     #[inline(always)]
     pub fn prefetch_leaf(&self, leaf: Leaf) {

@@ -20,7 +20,7 @@ impl Queues {
     /// # Errors
     /// What differs.
     pub fn audit(&self) -> Result<(), String> {
-        let mut packets = 0usize;
+        let (mut packets, mut frames) = (0usize, 0usize);
         let mut listed = 0usize;
         let mut bulk_ends = 0usize;
         let mut places = 0usize;
@@ -62,6 +62,7 @@ impl Queues {
                         let (mut packet, mut place) = (&flow.first, NONE);
                         while of_flow.0 < flow.packets {
                             of_flow = (of_flow.0 + 1, of_flow.1 + packet.length());
+                            frames += self.settings.frames(packet.length());
                             acks += u16::from(packet.is_ack());
                             if of_flow.0 < flow.packets {
                                 place = packet.next;
@@ -91,7 +92,8 @@ impl Queues {
         }
         equal("packets", packets, self.queued)?;
         equal("places of packets", places, self.packets.used())?;
-        equal("packets within the limit", true, packets <= self.settings.packets)?;
+        equal("frames", frames, self.frames)?;
+        equal("frames within the limit", true, frames <= self.settings.packets)?;
         let kept = self.flows.flows.iter().filter(|flow| !matches!(flow.state, State::Free | State::Idle));
         equal("flows in lists", listed, kept.count())?;
         let named = self.flows.flows.iter().filter(|flow| flow.state != State::Free);

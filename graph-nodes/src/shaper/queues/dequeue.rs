@@ -114,6 +114,7 @@ impl Queues {
             state.packets -= 1;
             state.bytes -= length;
             self.queued -= 1;
+            self.frames -= self.settings.frames(length);
             if tin.packets == 0 {
                 state.backlogged &= !(1 << which);
             }
@@ -265,6 +266,7 @@ impl Queues {
         state.packets -= 1;
         state.bytes -= length;
         self.queued -= 1;
+        self.frames -= self.settings.frames(length);
         if tin.packets == 0 {
             state.backlogged &= !(1 << tin.number);
         }

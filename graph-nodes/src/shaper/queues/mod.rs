@@ -9,13 +9,13 @@ mod filter;
 mod shed;
 mod views;
 
+use crate::memory::{Zeroed, Zeros, zeroed};
 use disciplines::Prepared;
 
 use super::{
     Cause, Counters, Discipline, Dropped, Leaf, Settings, TINS, Totals,
     flows::Flows,
     hosts::Hosts,
-    memory::{Zeroed, Zeros, zeroed},
     packets::Packets,
     sets::NONE,
     tin::{Former, Tin, TinPool},
@@ -66,6 +66,8 @@ pub struct Queues {
     packets: Packets,
     /// Packets that are queued.
     queued: usize,
+    /// Their frames.
+    frames: usize,
     random: u32,
     /// The leaf that had the most packets when it was last looked at, and how many.
     crowded: u32,
@@ -90,6 +92,7 @@ impl Queues {
             // One more than the limit: a packet is queued before it is decided which one goes.
             packets: Packets::new(settings.packets + 1),
             queued: 0,
+            frames: 0,
             random: 0x9e37_79b9,
             crowded: NONE,
             crowded_packets: 0,
@@ -152,6 +155,13 @@ impl Queues {
         let bytes = u128::from(rate / 8) * u128::from(INTERVALS * interval) / u128::from(hz.max(1));
         let limit = bytes.max(u128::from(LEAST_MEMORY)) / u128::from(frame.max(1));
         state.limit = u32::try_from(limit).unwrap_or(u32::MAX).clamp(1, packets.max(1) as u32);
+    }
+
+    /// Whether a leaf has more than its part of the memory: more packets than frames, or more bytes than fit into so many.
+    #[inline(always)]
+    fn is_over_limit(&self, leaf: u32) -> bool {
+        let LeafState { packets, bytes, limit, .. } = self.leaves[leaf as usize];
+        packets > limit || u64::from(bytes) > u64::from(limit) * u64::from(self.settings.frame)
     }
 
     /// Whether the leaf has been set up.

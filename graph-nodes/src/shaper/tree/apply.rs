@@ -245,7 +245,7 @@ impl Tree {
     /// Packets and bytes that wait below a member.
     fn backlog(&self, queues: &Queues, number: u32) -> (u64, u64) {
         if let Some(branch) = self.branches.get(number as usize) {
-            return (branch.backlog, branch.backlog_bytes);
+            return branch.backlog();
         }
         let view = queues.leaf(self.leaf_of(number));
         (view.packets.into(), view.bytes.into())

@@ -41,7 +41,8 @@ impl Shaper {
             if !tree.members[number].is(EXISTS) {
                 continue;
             }
-            let kept = (branch.backlog, branch.backlog_bytes, branch.children);
+            let (packets, bytes) = branch.backlog();
+            let kept = (packets, bytes, branch.children);
             if kept != sums[number] {
                 return Err(format!("node {number}: counted {:?}, kept {kept:?}", sums[number]));
             }

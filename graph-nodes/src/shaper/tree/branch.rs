@@ -13,7 +13,8 @@ use super::{
     common::Urgency,
     member::{GREEN, Member, YELLOW},
 };
-use crate::shaper::{Rates, memory::Zeroed, sets::NONE};
+use crate::memory::Zeroed;
+use crate::shaper::{Rates, sets::NONE};
 
 const BUCKETS: u32 = 64;
 /// The power of two of buckets that a packet as long as a power of two of a child with a weight of a power of two takes: all of them.
@@ -39,13 +40,22 @@ struct List {
     tail: u32,
 }
 
-/// A node's children and counters. All zeros: not set up.
+/// A node's children and counters: the first line is all that packets need of it whom nobody holds back. All zeros: not set up.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Branch {
     green: List,
     /// A bit for each bucket that has children.
     occupied: u64,
+    /// Packets and bytes that have come below the node and were not dropped.
+    came: u64,
+    came_bytes: u64,
+    /// Those that have left, and what they took on the link.
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) charged: u64,
+    /// When the window began of the rate that it sends at.
+    pub(super) since: u64,
     /// Virtual time: the greatest tag that was served here, down to where its bucket begins, lest others of the bucket lose their place in it.
     time: u64,
     /// The virtual time that all workers have come to, as far as this one knows; a worker's own is behind it where it has somebody listed who is.
@@ -58,14 +68,8 @@ pub(super) struct Branch {
     /// Virtual time that passes while a worker is late, as a power of two; 0: this worker has the node alone.
     lead: u8,
     chose_green: bool,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    pub(super) charged: u64,
-    pub(super) backlog: u64,
-    pub(super) backlog_bytes: u64,
-    /// The window of the rate that it sends at: begin, bytes; and the rate of the last one.
-    pub(super) since: u64,
-    pub(super) window: u64,
+    /// What had left when the window began, and the rate of the last one.
+    charged_before: u64,
     pub(super) rate: u64,
     pub(super) rates: Rates,
     /// How many children have which logarithm of weight.
@@ -86,8 +90,8 @@ impl Branch {
         self.packet = (mtu.max(64).ilog2() + 1) as u8;
         self.classes = [0; 32];
         (self.packets, self.bytes, self.charged) = (0, 0, 0);
-        (self.backlog, self.backlog_bytes) = (0, 0);
-        (self.since, self.window, self.rate) = (now, 0, 0);
+        (self.came, self.came_bytes) = (0, 0);
+        (self.since, self.charged_before, self.rate) = (now, 0, 0);
         self.children = 0;
         self.shift = self.width();
     }
@@ -355,25 +359,51 @@ impl Branch {
         member.tag = member.tag.wrapping_add(u64::from(bytes) * u64::from(member.inverse_weight));
     }
 
+    /// Packets come below the node. True: nothing waited there.
+    #[inline(always)]
+    pub(super) fn come(&mut self, packets: u64, bytes: u64) -> bool {
+        let begins = self.came == self.packets;
+        self.came += packets;
+        self.came_bytes += bytes;
+        begins
+    }
+
+    /// Packets go that have not been sent.
+    #[inline(always)]
+    pub(super) fn go(&mut self, packets: u64, bytes: u64) {
+        self.came -= packets;
+        self.came_bytes -= bytes;
+    }
+
     /// A packet from below leaves.
-    #[inline]
+    #[inline(always)]
     pub(super) fn sent(&mut self, length: u32, charged: u32, time: u64, hz: u64) {
+        if self.since + (hz >> WINDOW) <= time {
+            self.close_window(time, hz);
+        }
         self.packets += 1;
         self.bytes += u64::from(length);
         self.charged += u64::from(charged);
-        self.backlog -= 1;
-        self.backlog_bytes -= u64::from(length);
-        if time.saturating_sub(self.since) >= hz >> WINDOW {
-            self.rate = per_second(self.window, time - self.since, hz);
-            (self.since, self.window) = (time, 0);
-        }
-        self.window += u64::from(charged);
+    }
+
+    #[cold]
+    fn close_window(&mut self, time: u64, hz: u64) {
+        self.rate = per_second(self.charged - self.charged_before, time - self.since, hz);
+        (self.since, self.charged_before) = (time, self.charged);
+    }
+
+    /// Packets and bytes that wait below the node.
+    pub(super) fn backlog(&self) -> (u64, u64) {
+        (self.came - self.packets, self.came_bytes - self.bytes)
     }
 
     /// What it sends now.
     pub(super) fn rate(&self, now: u64, hz: u64) -> u64 {
         let elapsed = now.saturating_sub(self.since);
-        if elapsed >= hz >> WINDOW { per_second(self.window, elapsed, hz) } else { self.rate }
+        if elapsed < hz >> WINDOW {
+            return self.rate;
+        }
+        per_second(self.charged - self.charged_before, elapsed, hz)
     }
 
     /// A child comes or goes; `by` is 1 or −1.

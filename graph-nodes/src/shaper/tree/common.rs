@@ -22,7 +22,7 @@ use std::sync::{
     },
 };
 
-use crate::shaper::memory::{Zeroed, Zeros, zeroed};
+use crate::memory::{Zeroed, Zeros, zeroed};
 
 /// The most workers that may share nodes: a bit each.
 pub const MOST_WORKERS: usize = 64;

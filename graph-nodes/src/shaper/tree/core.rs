@@ -3,18 +3,16 @@
 use super::{
     branch::Branch,
     common::Share,
-    member::{CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, HELD, Member, Moment, TIMER, YELLOW},
+    member::{AWAITED, CHANGED, EXISTS, GREEN, GUARANTEE_TIMER, HELD, Member, Moment, TIMER, YELLOW},
     meter::Meter,
     overhead::Overhead,
+    sharing::spend_shared,
     wheel::{Event, Wheel},
 };
+use crate::memory::{Zeros, zeroed};
 use crate::{
     fib::prefetch,
-    shaper::{
-        Dropped, Leaf, Queues, Settings,
-        memory::{Zeros, zeroed},
-        sets::NONE,
-    },
+    shaper::{Dropped, Leaf, Queues, Settings, sets::NONE},
 };
 
 /// How far guarantees may lag and be made up for: 1/100 s.
@@ -22,6 +20,10 @@ const GUARANTEE_LAG: u64 = 100;
 /// How late a worker may come and still lose no rate: 1/100 s. Beyond it, time is lost rather than made up for in a burst. Where a worker shares its core
 /// with others it waits some milliseconds for its turn: with 1/1000 s, two busy cores lost 1.5 % of the rate.
 const LATENESS: u64 = 100;
+
+/// A packet that finds nobody waiting may leave so long before its nominal time, 50 µs: packets that a port gives at once have come one after the other since it was last
+/// asked, and need not wait for each other again. (HTB sends at least a burst of what the rate carries between two ticks of a clock of 100 to 1000 Hz.)
+const EARLY: u64 = 20_000;
 
 /// Members are numbered: nodes first, then leaves.
 pub(super) struct Tree {
@@ -40,6 +42,7 @@ pub(super) struct Tree {
     pub(super) mtu: u32,
     guarantee_lag: u64,
     pub(super) lateness: u64,
+    early: u64,
     /// The latest time that anybody has told.
     pub(super) now: u64,
     /// The time that has been played: at most `now`.
@@ -53,13 +56,17 @@ struct Changed {
     length: usize,
 }
 
-/// A leaf that may send, and whether it is listed: picked from lists, all the way down from its root.
+/// A leaf that may send, and whether it is listed: picked from lists, all the way down from `top`.
 pub(super) struct Turn {
     pub(super) leaf: u32,
     pub(super) listed: bool,
     /// In the list of those whose guarantee is due.
     pub(super) green: bool,
+    /// Above it nobody is listed.
+    top: u32,
     pub(super) time: u64,
+    /// When it leaves, to a fraction.
+    moment: Moment,
 }
 
 impl Tree {
@@ -78,6 +85,7 @@ impl Tree {
             mtu: overheads[0].of(settings.mtu),
             guarantee_lag: hz / GUARANTEE_LAG,
             lateness: hz / LATENESS,
+            early: hz / EARLY,
             now: 0,
             time: 0,
         }
@@ -112,6 +120,7 @@ impl Tree {
         }
     }
 
+    /// Something has happened to the member.
     #[inline(always)]
     pub(super) fn change(&mut self, member: u32) {
         let state = &mut self.members[member as usize];
@@ -128,25 +137,49 @@ impl Tree {
         Some(member)
     }
 
-    /// Packets come to a leaf, or go without having been sent: told to all above.
-    #[inline]
-    pub(super) fn stock(&mut self, leaf: u32, packets: u64, bytes: u64, comes: bool) {
+    /// A packet comes to a leaf: told to all above.
+    #[inline(always)]
+    pub(super) fn come(&mut self, leaf: u32, bytes: u64) {
         self.change(leaf);
-        self.stock_above(leaf, packets, bytes, comes);
+        let (members, branches): (&mut [Member], &mut [Branch]) = (&mut self.members, &mut self.branches);
+        let mut begun = NONE;
+        let mut above = members[leaf as usize].parent;
+        while let Some(branch) = branches.get_mut(above as usize) {
+            if branch.come(1, bytes) {
+                begun = above;
+            }
+            let state = &mut members[above as usize];
+            if !state.is(CHANGED) {
+                state.flags |= CHANGED;
+                self.changed.push(above);
+            }
+            above = state.parent;
+        }
+        if begun != NONE {
+            self.welcome_up_to(leaf, begun);
+        }
     }
 
-    #[inline]
+    /// Nodes above a leaf, up to `last`, had nothing to send, and have something.
+    #[cold]
+    fn welcome_up_to(&mut self, leaf: u32, last: u32) {
+        let mut node = leaf;
+        while node != last {
+            node = self.members[node as usize].parent;
+            self.welcome(node);
+        }
+    }
+
+    /// Packets come below all nodes above a member, or go without having been sent.
     pub(super) fn stock_above(&mut self, member: u32, packets: u64, bytes: u64, comes: bool) {
         let mut member = self.members[member as usize].parent;
         while let Some(branch) = self.branches.get_mut(member as usize) {
-            let begins = branch.backlog == 0;
-            if comes {
-                branch.backlog += packets;
-                branch.backlog_bytes += bytes;
+            let begins = if comes {
+                branch.come(packets, bytes)
             } else {
-                branch.backlog -= packets;
-                branch.backlog_bytes -= bytes;
-            }
+                branch.go(packets, bytes);
+                false
+            };
             self.change(member);
             let above = self.members[member as usize].parent;
             if begins {
@@ -158,7 +191,9 @@ impl Tree {
 
     #[inline]
     pub(super) fn lost(&mut self, dropped: &Dropped) {
-        self.stock(self.member_of(dropped.leaf), 1, u64::from(dropped.length), false);
+        let leaf = self.member_of(dropped.leaf);
+        self.change(leaf);
+        self.stock_above(leaf, 1, u64::from(dropped.length), false);
     }
 
     /// The leaf has packets, and had none.
@@ -279,7 +314,7 @@ impl Tree {
     }
 
     /// An event has come. `Some`: who sends.
-    #[inline]
+    #[inline(always)]
     pub(super) fn happen(&mut self, event: Event, floor: u64, queues: &Queues) -> Option<Turn> {
         // Played in the order of time, so that it does not matter how late this is called; but time does not go back.
         let time = event.due.max(floor).max(self.time);
@@ -305,7 +340,6 @@ impl Tree {
         if !state.is(EXISTS) {
             return None;
         }
-        let is_root = state.is_root();
         if state.is_blocked(time) {
             if self.is_wanted(member, queues) {
                 self.arm(member, 0);
@@ -315,35 +349,92 @@ impl Tree {
         if !self.is_wanted(member, queues) {
             return None;
         }
-        if is_root {
-            return self.pick(member, time, queues);
-        }
-        if !self.is_node(member) && self.is_free_above(member, time) {
-            return Some(Turn { leaf: member, listed: false, green: false, time });
+        if let Some(turn) = self.free_turn(member, time) {
+            return if self.is_node(member) { self.pick(member, time, queues) } else { Some(turn) };
         }
         let root = self.list(member, time)?;
         self.pick(root, time, queues)
     }
 
-    /// Nobody above waits or has to: the usual case of a customer who is held by their own plan alone.
-    #[inline]
-    fn is_free_above(&mut self, member: u32, time: u64) -> bool {
-        let mut above = self.members[member as usize].parent;
-        while (above as usize) < self.branches.len() {
-            self.sync(above);
-            let state = &self.members[above as usize];
-            if self.branches[above as usize].is_wanted() || state.is_blocked(time) {
-                return false;
-            }
-            if self.share.as_ref().is_some_and(|share| share.others_wait(above)) {
-                return false;
-            }
-            above = state.parent;
-        }
-        true
+    /// The turn of a member that may send while nobody above waits or has to: the usual case of a customer who is held by their own plan alone, or of a tower that alone holds back
+    /// those below it.
+    #[inline(always)]
+    fn free_turn(&mut self, member: u32, time: u64) -> Option<Turn> {
+        self.early_turn(member, time, time)
     }
 
-    /// Whose turn it is below a root that may send. Who is listed and can't send is taken out on the way.
+    /// The same at `time`, or as early as that if clocks let it send by `until`.
+    #[inline(always)]
+    fn early_turn(&mut self, member: u32, time: u64, until: u64) -> Option<Turn> {
+        if self.share.is_some() && !self.is_quiet_above(member) {
+            return None;
+        }
+        let (members, branches): (&[Member], &[Branch]) = (&self.members, &self.branches);
+        let state = &members[member as usize];
+        let mut turn = Turn { time: until, ..Turn::new(member, time) };
+        turn.passes(state);
+        let mut above = state.parent;
+        while let Some(branch) = branches.get(above as usize) {
+            let state = &members[above as usize];
+            if branch.is_wanted() || state.is_blocked(until) {
+                return None;
+            }
+            turn.passes(state);
+            above = state.parent;
+        }
+        turn.time = time.max(turn.moment.ticks());
+        Some(turn)
+    }
+
+    /// The turn of a packet that comes to a leaf with nothing to send, if it can leave at once: then it is charged, and was never there. `None`: it is to be queued,
+    /// and until it is none passes.
+    #[inline(always)]
+    pub(super) fn let_through(&mut self, leaf: u32, now: u64) -> Option<Turn> {
+        let state = &mut self.members[leaf as usize];
+        let until = now + self.early;
+        if state.is(AWAITED | GREEN | YELLOW) || state.is_blocked(until) {
+            state.flags |= AWAITED;
+            return None;
+        }
+        let turn = self.early_turn(leaf, now, until);
+        if turn.is_none() {
+            self.members[leaf as usize].flags |= AWAITED;
+        }
+        turn
+    }
+
+    /// A packet passes: it comes, and is charged next.
+    #[inline(always)]
+    pub(super) fn come_and_go(&mut self, leaf: u32, bytes: u64) {
+        let mut above = self.members[leaf as usize].parent;
+        while let Some(branch) = self.branches.get_mut(above as usize) {
+            branch.come(1, bytes);
+            above = self.members[above as usize].parent;
+        }
+    }
+
+    /// The packet that the leaf has been waiting for is queued.
+    #[inline(always)]
+    pub(super) fn arrived(&mut self, leaf: u32) {
+        self.members[leaf as usize].flags &= !AWAITED;
+    }
+
+    /// The turn of a leaf that was picked.
+    #[inline]
+    fn listed_turn(&self, leaf: u32, top: u32, green: bool, time: u64) -> Turn {
+        let members: &[Member] = &self.members;
+        let state = &members[leaf as usize];
+        let mut turn = Turn { listed: true, green, top, ..Turn::new(leaf, time) };
+        turn.passes(state);
+        let mut above = state.parent;
+        while let Some(state) = members.get(above as usize) {
+            turn.passes(state);
+            above = state.parent;
+        }
+        turn
+    }
+
+    /// Whose turn it is below a node that may send, and above which nobody is listed. Who is listed and can't send is taken out on the way.
     fn pick(&mut self, root: u32, time: u64, queues: &Queues) -> Option<Turn> {
         let mut node = root;
         loop {
@@ -388,7 +479,7 @@ impl Tree {
                 continue;
             }
             if !self.is_node(child) {
-                return Some(Turn { leaf: child, listed: true, green, time });
+                return Some(self.listed_turn(child, root, green, time));
             }
             node = child;
         }
@@ -403,67 +494,57 @@ impl Tree {
     /// A turn came to nothing.
     #[cold]
     pub(super) fn pass(&mut self, turn: &Turn) {
-        let mut above = turn.leaf;
-        while !self.members[above as usize].is_root() {
-            above = self.members[above as usize].parent;
-        }
-        if self.branches[above as usize].is_wanted() {
-            self.arm(above, turn.time);
+        if self.branches.get(turn.top as usize).is_some_and(Branch::is_wanted) {
+            self.arm(turn.top, turn.time);
         }
     }
 
     /// A packet of `length` bytes leaves: charges all above, and lists whoever has more. Returns a rate that the leaf's queue is to know.
-    #[inline]
+    #[inline(always)]
     pub(super) fn charge(&mut self, turn: &Turn, length: u32, stays: bool) -> Option<u64> {
-        let &Turn { leaf, listed, time, .. } = turn;
+        let &Turn { leaf, listed, time, moment, .. } = turn;
         let charged = self.overheads[0].of(length);
-        let own = self.overheads[usize::from(self.members[leaf as usize].overhead)].of(length);
-        // When it leaves, to a fraction, and whose guarantee it uses: its own or that of the nearest above whose is due.
-        let mut moment = Moment::at(time);
-        let mut lender = NONE;
-        let mut member = leaf;
-        while let Some(state) = self.members.get(member as usize) {
-            if state.ceil_ticks() == time {
-                moment = moment.max(state.ceil());
-            }
-            if lender == NONE && state.is_due(time) {
-                lender = member;
-            }
-            member = state.parent;
+        let overhead = usize::from(self.members[leaf as usize].overhead);
+        let own = if overhead == 0 { charged } else { self.overheads[overhead].of(length) };
+        let lags = Moment::at(time.saturating_sub(self.guarantee_lag));
+        self.change(leaf);
+        let (mtu, hz, is_shared) = (self.mtu, self.hz, self.share.is_some());
+        let (members, branches): (&mut [Member], &mut [Branch]) = (&mut self.members, &mut self.branches);
+        let state = &mut members[leaf as usize];
+        // Who had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would reach their
+        // ceiling. A node may be one packet ahead after idle time too, or packets that happen to meet would have to be listed.
+        let from = if listed { state.ceil().max(moment.before(mtu, state.ceil_cost)) } else { moment };
+        state.set_ceil(from.after(own, state.ceil_cost));
+        // Whose guarantee it uses: the leaf's, or that of the nearest above whose is due; and then that of all above.
+        let mut lent = state.is_due(time);
+        let mut lender = if lent { leaf } else { NONE };
+        if lent {
+            state.lend(own, lags);
         }
-        let lags = time.saturating_sub(self.guarantee_lag);
-        let mut member = leaf;
-        let mut lent = false;
-        while let Some(state) = self.members.get_mut(member as usize) {
-            let bytes = if member == leaf { own } else { charged };
-            // Who had to wait for others makes up for it, as far as one full packet goes: or nobody who shares a node would reach their
-            // ceiling. A node may be one packet ahead after idle time too, or packets that happen to meet would have to be listed.
-            lent |= member == lender;
-            let is_spent = self.share.is_some() && {
-                let floor = moment.before(self.mtu, state.ceil_cost).ticks();
-                self.spend_shared(member, bytes, floor, time, lent.then_some(lags))
-            };
-            let state = &mut self.members[member as usize];
+        let mut above = state.parent;
+        while let Some(branch) = branches.get_mut(above as usize) {
+            let state = &mut members[above as usize];
+            if !lent && state.is_due(time) {
+                (lent, lender) = (true, above);
+            }
+            let floor = moment.before(mtu, state.ceil_cost);
+            let is_spent = is_shared
+                && self.share.as_mut().is_some_and(|share| {
+                    let lags = lent.then_some(lags.ticks());
+                    spend_shared(share, state, above, charged, floor.ticks(), time, lags)
+                });
             if !is_spent {
-                let from = if listed || member != leaf {
-                    state.ceil().max(moment.before(self.mtu, state.ceil_cost))
-                } else {
-                    moment
-                };
-                state.set_ceil(from.after(bytes, state.ceil_cost));
-                if lent && state.rate_cost != 0 {
-                    let from = state.rate().max(Moment::at(lags));
-                    state.set_rate(from.after(bytes, state.rate_cost));
+                state.set_ceil(state.ceil().max(floor).after(charged, state.ceil_cost));
+                if lent {
+                    state.lend(charged, lags);
                 }
             }
             if !state.is(CHANGED) {
                 state.flags |= CHANGED;
-                self.changed.push(member);
+                self.changed.push(above);
             }
-            if let Some(branch) = self.branches.get_mut(member as usize) {
-                branch.sent(length, charged, time, self.hz);
-            }
-            member = state.parent;
+            branch.sent(length, charged, time, hz);
+            above = state.parent;
         }
         self.settle(turn, stays, charged, lender);
         let state = &mut self.members[leaf as usize];
@@ -482,10 +563,22 @@ impl Tree {
     /// After a packet: takes those who were picked out of their lists, and lists whoever has more.
     #[inline]
     fn settle(&mut self, turn: &Turn, stays: bool, bytes: u32, lender: u32) {
-        let &Turn { leaf, listed, time, .. } = turn;
+        let &Turn { leaf, mut listed, top, time, .. } = turn;
+        if !listed {
+            // Nobody is listed above, and most have to wait for their own ceiling now.
+            let state = &self.members[leaf as usize];
+            let then = self.members[state.parent as usize].ceil_ticks().max(time);
+            if stays && self.share.is_none() && state.is_blocked(then) {
+                self.arm(leaf, 0);
+                return;
+            }
+            if !(stays && self.place(leaf, time)) {
+                return;
+            }
+        }
         let mut member = leaf;
         let mut lent = false;
-        let mut wants = stays;
+        let mut wants = stays && listed;
         loop {
             let parent = self.members[member as usize].parent;
             let Some(branch) = self.branches.get_mut(parent as usize) else {
@@ -509,6 +602,7 @@ impl Tree {
             }
             self.publish(parent);
             wants = self.branches[parent as usize].is_wanted();
+            listed &= parent != top;
             if !listed && !wants {
                 return;
             }
@@ -527,6 +621,21 @@ impl Tree {
     /// How far back in time a call at `now` begins.
     pub(super) fn floor(&self, now: u64) -> u64 {
         now.saturating_sub(self.lateness)
+    }
+}
+
+impl Turn {
+    #[inline(always)]
+    fn new(member: u32, time: u64) -> Turn {
+        Turn { leaf: member, listed: false, green: false, top: NONE, time, moment: Moment::at(time) }
+    }
+
+    /// A member on the way to the root: the leaf itself, and then those above it.
+    #[inline(always)]
+    fn passes(&mut self, state: &Member) {
+        if !state.is_blocked(self.time) {
+            self.moment = self.moment.max(state.ceil());
+        }
     }
 }
 

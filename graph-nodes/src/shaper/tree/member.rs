@@ -3,38 +3,53 @@
 //! A clock says when the next packet may leave; a packet moves it on by its bytes. Ticks alone are too coarse for 100 Gbit/s, so a clock has
 //! a fraction and the cost of a byte too.
 
-use crate::shaper::{Rates, memory::Zeroed, sets::NONE};
+use crate::memory::Zeroed;
+use crate::shaper::{Rates, sets::NONE};
 
 /// Bits behind the point of a tick. 100 Gbit/s on a clock of 1 GHz is exact to 0.003 %.
 const FRACTION: u32 = 16;
+const MASK: u64 = (1 << FRACTION) - 1;
 /// Bits a second below which nobody is held: what a clock and a timer can still count.
 pub(super) const LEAST_RATE: u64 = 1000;
 
-/// A moment, in fractions of a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(u128);
+/// A moment, in fractions of a tick: ticks, which are negative before the clock began, and the fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(i64, u64);
 
 impl Moment {
     #[inline(always)]
     pub(super) const fn at(ticks: u64) -> Moment {
-        Moment((ticks as u128) << FRACTION)
+        Moment(ticks.cast_signed(), 0)
     }
 
     #[inline(always)]
-    pub(super) const fn ticks(self) -> u64 {
-        (self.0 >> FRACTION) as u64
+    pub(super) fn ticks(self) -> u64 {
+        self.0.max(0).cast_unsigned()
     }
 
     /// So many bytes later, at `cost` each.
     #[inline(always)]
     pub(super) fn after(self, bytes: u32, cost: u64) -> Moment {
-        Moment(self.0 + u128::from(u64::from(bytes) * cost))
+        let fraction = u64::from(bytes) * cost + self.1;
+        Moment(self.0 + (fraction >> FRACTION).cast_signed(), fraction & MASK)
     }
 
     /// So many bytes earlier.
     #[inline(always)]
     pub(super) fn before(self, bytes: u32, cost: u64) -> Moment {
-        Moment(self.0.saturating_sub(u128::from(u64::from(bytes) * cost)))
+        let fraction = self.1.wrapping_sub(u64::from(bytes) * cost).cast_signed();
+        Moment(self.0 + (fraction >> FRACTION), fraction.cast_unsigned() & MASK)
+    }
+
+    #[inline(always)]
+    pub(super) fn max(self, other: Moment) -> Moment {
+        // Compared as one number: which of the two it is can't be foretold, and this needs no branch.
+        let whole = |moment: Moment| i128::from(moment.0) << 64 | i128::from(moment.1);
+        let is_before = whole(self) < whole(other);
+        Moment(
+            std::hint::select_unpredictable(is_before, other.0, self.0),
+            std::hint::select_unpredictable(is_before, other.1, self.1),
+        )
     }
 }
 
@@ -64,6 +79,8 @@ pub(super) const CHANGED: u8 = 32;
 
 /// A leaf that somebody above has held back lately: its meter is to be told of packets.
 pub(super) const HELD: u8 = 64;
+/// A leaf with a packet that did not pass and is to be queued: none may overtake it.
+pub(super) const AWAITED: u8 = 128;
 
 /// A leaf or node: one cache line. All zeros: not set up.
 #[derive(Clone, Copy)]
@@ -106,12 +123,12 @@ impl Member {
 
     #[inline(always)]
     pub(super) fn ceil(&self) -> Moment {
-        Moment(u128::from(self.ceil_ticks) << FRACTION | u128::from(self.ceil_fraction))
+        Moment(self.ceil_ticks.cast_signed(), self.ceil_fraction.into())
     }
 
     #[inline(always)]
     pub(super) fn set_ceil(&mut self, moment: Moment) {
-        (self.ceil_ticks, self.ceil_fraction) = (moment.ticks(), moment.0 as u16);
+        (self.ceil_ticks, self.ceil_fraction) = (moment.0.cast_unsigned(), moment.1 as u16);
     }
 
     /// Whether its ceiling does not let it send before a tick later than this.
@@ -132,12 +149,12 @@ impl Member {
 
     #[inline(always)]
     pub(super) fn rate(&self) -> Moment {
-        Moment(u128::from(self.rate_ticks) << FRACTION | u128::from(self.rate_fraction))
+        Moment(self.rate_ticks.cast_signed(), self.rate_fraction.into())
     }
 
     #[inline(always)]
     pub(super) fn set_rate(&mut self, moment: Moment) {
-        (self.rate_ticks, self.rate_fraction) = (moment.ticks(), moment.0 as u16);
+        (self.rate_ticks, self.rate_fraction) = (moment.0.cast_unsigned(), moment.1 as u16);
     }
 
     #[inline(always)]
@@ -149,6 +166,14 @@ impl Member {
     #[inline(always)]
     pub(super) fn is_due(&self, ticks: u64) -> bool {
         self.rate_cost != 0 && self.rate_ticks <= ticks
+    }
+
+    /// A packet of so many bytes uses its guarantee, if it has one; what it has not used before `lags` is lost.
+    #[inline(always)]
+    pub(super) fn lend(&mut self, bytes: u32, lags: Moment) {
+        if self.rate_cost != 0 {
+            self.set_rate(self.rate().max(lags).after(bytes, self.rate_cost));
+        }
     }
 
     /// The clocks of a node that workers share, as they stand now; their fractions are this worker's.

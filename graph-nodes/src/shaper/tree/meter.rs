@@ -1,6 +1,6 @@
 //! The rate that a leaf gets now: its ceiling while nobody above holds it back, and otherwise what it was served at while it always had packets.
 
-use crate::shaper::memory::Zeroed;
+use crate::memory::Zeroed;
 
 /// Packets of a window: what comes between two of them may be a turn of all siblings.
 const PACKETS: u16 = 8;

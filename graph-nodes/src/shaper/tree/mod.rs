@@ -16,7 +16,7 @@
 //!   they came. The others, *yellow*, borrow: by weight. A packet that uses a guarantee moves the clock of whose it is, and of all above: the nearest on the way to the root
 //!   whose guarantee is due.
 //! * **Ceilings always hold**, also against guarantees that are together more than their parent has.
-//! * **The short way.** A leaf that may send while nobody is listed above it is not listed either: the usual case.
+//! * **The short way.** A leaf that may send while nobody is listed above it is not listed either: the usual case. A node whose own clock was waited for isn't listed above then.
 //!
 //! * **Several workers** may share a tree ([`Common`]): each has a `Shaper` with all nodes and its own leaves, and keeps a copy of each node's clocks, which it compares with
 //!   the shared ones when it uses them.
@@ -40,7 +40,9 @@ pub use overhead::{Framing, Overhead, OverheadError};
 
 use std::sync::Arc;
 
-use self::{common::Share, core::Tree};
+use self::{common::Share, core::Tree, member::Member, meter::Meter};
+use crate::fib::prefetch;
+
 use super::{
     Arrival, Counters, Departure, Discipline, Dropped, Lead, Leaf, LeafView, Operation, PureAck, Queues,
     Rates, Settings, TinView, Totals, TreeNode, Ways, sets::NONE,
@@ -127,6 +129,28 @@ impl Shaper {
         self.tree.is_shaped(leaf)
     }
 
+    /// A packet comes to a leaf, and leaves at once if none of the leaf's waits, nor anybody above, and nobody's clock is more than 50 µs ahead. True: it has
+    /// left, counted. False: [`Shaper::enqueue`] is to follow, in the order in which packets came; until then no other one of the leaf passes.
+    ///
+    /// That is what the leaf's turn would have come to, but no flow is looked for, and no packet waits. It is no burst that is saved up: the clocks go on from the packet's nominal
+    /// time, so over any interval a leaf or node sends no more than its ceiling carries in that and 50 µs, and one full packet.
+    #[inline]
+    pub fn let_through(&mut self, leaf: Leaf, dscp: u8, length: u32, now: u64) -> bool {
+        let Shaper { tree, queues } = self;
+        tree.now = tree.now.max(now);
+        let member = tree.member_of(leaf);
+        if !tree.is_shaped(leaf) || queues.is_backlogged(leaf) {
+            return false;
+        }
+        let Some(turn) = tree.let_through(member, now) else { return false };
+        queues.let_through(leaf, dscp, length, now);
+        tree.come_and_go(member, length.into());
+        if let Some(rate) = tree.charge(&turn, length, false) {
+            queues.rate(leaf, rate);
+        }
+        true
+    }
+
     /// Queues a packet; what must go is handed to `dropped`, which may be this packet or another one, of any leaf. A leaf that is not set up refuses it.
     #[inline]
     pub fn enqueue(
@@ -144,7 +168,8 @@ impl Shaper {
             return;
         }
         let member = tree.member_of(leaf);
-        tree.stock(member, 1, arrival.length.into(), true);
+        tree.arrived(member);
+        tree.come(member, arrival.length.into());
         let begins = queues.enqueue(leaf, arrival, lead, now, &mut |gone: Dropped| {
             tree.lost(&gone);
             dropped(gone);
@@ -269,6 +294,19 @@ impl Shaper {
 
 /// Lines to ask for ahead of [`Shaper::enqueue`], in the order in which each needs the one before it.
 impl Shaper {
+    /// Ahead of [`Shaper::let_through`]: the leaf.
+    #[inline(always)]
+    pub fn prefetch_leaf(&self, leaf: Leaf) {
+        self.tree.prefetch_leaf(leaf);
+        self.queues.prefetch_leaf(leaf);
+    }
+
+    /// Then: what counts the packet.
+    #[inline(always)]
+    pub fn prefetch_count(&self, leaf: Leaf, dscp: u8) {
+        self.queues.prefetch_count(leaf, dscp);
+    }
+
     /// The leaf, and the line in which its flow is looked up.
     #[inline(always)]
     pub fn prefetch(&self, leaf: Leaf, arrival: &Arrival) {
@@ -289,36 +327,68 @@ impl Shaper {
     }
 }
 
+/// How many events ahead of its turn each step of [`ask_for`] is.
+const STEPS: [usize; 4] = [wheel::AHEAD - 1, 15, 8, 3];
+
+/// Asks for lines that a leaf's event needs: at first the leaf's, then its tin, its flow, and the flow's packet.
+#[inline(always)]
+fn ask_for(
+    event: &mut wheel::Event,
+    step: usize,
+    members: &[Member],
+    meters: &[Meter],
+    nodes: u32,
+    queues: &Queues,
+) {
+    match step {
+        0 => {
+            Tree::prefetch(members, event.what);
+            if let Some(leaf) = (event.what >> 1).checked_sub(nodes) {
+                queues.prefetch_leaf(Leaf(leaf));
+                // Half of the leaves, or all, have been held back by somebody lately.
+                if let Some(meter) = meters.get(leaf as usize) {
+                    prefetch(meter);
+                }
+            }
+        }
+        1 => {
+            // `NONE`: it is a node, and not in need of anything.
+            let leaf = (event.what >> 1).checked_sub(nodes);
+            event.note = leaf.map_or(NONE, |leaf| queues.prefetch_tin(Leaf(leaf)).0);
+        }
+        2 => event.note = queues.prefetch_flow(Lead(event.note)).0,
+        _ => queues.prefetch_packet(Lead(event.note)),
+    }
+}
+
 impl Tree {
-    /// The next event that is due by `now`.
-    #[inline]
+    /// The next event that is due by `now`. Asks for lines of four that come later, a step for each: no step waits for the one before, and lines aren't there so long before they are needed
+    /// that others displace them.
+    #[inline(always)]
     fn next_event(&mut self, now: u64, queues: &Queues) -> Option<wheel::Event> {
         if self.wheel.is_low(now) {
             self.fill(now, queues);
         }
-        self.wheel.pop(now)
+        let event = self.wheel.pop(now)?;
+        let (members, meters): (&[Member], &[Meter]) = (&self.members, &self.meters);
+        let nodes = self.branches.len() as u32;
+        for (step, ahead) in STEPS.into_iter().enumerate() {
+            if let Some(event) = self.wheel.behind(ahead) {
+                ask_for(event, step, members, meters, nodes, queues);
+            }
+        }
+        Some(event)
     }
 
-    /// Brings events into the front, and asks for all lines that leaves' events need, step by step for all of them: no step waits for the one before.
+    /// Brings events into the front, and makes up for the steps of those that are too near for [`Tree::next_event`].
     fn fill(&mut self, now: u64, queues: &Queues) {
+        let (members, meters): (&[Member], &[Meter]) = (&self.members, &self.meters);
         let nodes = self.branches.len() as u32;
-        let members = &self.members;
-        let events = self.wheel.fill(now, &mut |what| {
-            Tree::prefetch(members, what);
-            if let Some(leaf) = (what >> 1).checked_sub(nodes) {
-                queues.prefetch_leaf(Leaf(leaf));
+        let (before, events) = self.wheel.fill(now);
+        for (step, ahead) in STEPS.into_iter().enumerate() {
+            for event in events.iter_mut().take((ahead + 1).saturating_sub(before)) {
+                ask_for(event, step, members, meters, nodes, queues);
             }
-        });
-        for event in events.iter_mut() {
-            // Of its tin; none: it is a node.
-            let leaf = (event.what >> 1).checked_sub(nodes);
-            event.note = leaf.map_or(NONE, |leaf| queues.prefetch_tin(Leaf(leaf)).0);
-        }
-        for event in events.iter_mut() {
-            event.note = queues.prefetch_flow(Lead(event.note)).0;
-        }
-        for event in events.iter() {
-            queues.prefetch_packet(Lead(event.note));
         }
     }
 
@@ -338,7 +408,11 @@ impl Tree {
         queues.prefetch_tin(self.leaf_of(third));
         let Some(fourth) = next(third) else { return };
         Tree::prefetch(&self.members, fourth << 1);
-        queues.prefetch_leaf(self.leaf_of(fourth));
+        let leaf = self.leaf_of(fourth);
+        queues.prefetch_leaf(leaf);
+        if let Some(meter) = self.meters.get(leaf.0 as usize) {
+            prefetch(meter);
+        }
     }
 
     #[inline(always)]
@@ -351,13 +425,14 @@ impl Tree {
         if !self.members[node.0 as usize].is(member::EXISTS) {
             return None;
         }
+        let (backlog, backlog_bytes) = branch.backlog();
         Some(NodeView {
             rates: branch.rates,
             packets: branch.packets,
             bytes: branch.bytes,
             charged: branch.charged,
-            backlog: branch.backlog,
-            backlog_bytes: branch.backlog_bytes,
+            backlog,
+            backlog_bytes,
             rate: branch.rate(self.now, self.hz),
         })
     }

@@ -2,7 +2,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{common::advance, core::Tree, member::Moment};
+use super::{
+    common::{Share, advance},
+    core::Tree,
+    member::{Member, Moment},
+};
 
 impl Tree {
     /// Whether other workers have a part of the node.
@@ -150,24 +154,40 @@ impl Tree {
         Some(share.nap(node, time, packet))
     }
 
-    /// A packet that takes so many bytes leaves a node that is shared, not before `floor`; `lent`: its guarantee is used, not before `lags`. False: it is not shared.
+    /// Brings this worker's copies of the clocks above a leaf up to date. Whether no other worker has somebody listed there.
     #[inline(never)]
-    pub(super) fn spend_shared(
-        &mut self,
-        node: u32,
-        bytes: u32,
-        floor: u64,
-        time: u64,
-        lags: Option<u64>,
-    ) -> bool {
-        let Some(share) = self.share.as_mut().filter(|share| share.shares(node)) else { return false };
-        let state = &mut self.members[node as usize];
-        let (ticks, mut rate) = (state.ceil_time(bytes), state.rate_ticks());
-        let ceil = share.spend(node, time, floor, ticks);
-        if let Some(lags) = lags.filter(|_| state.rate_cost != 0) {
-            rate = advance(&share.clocks(node).rate, lags, state.rate_time(bytes));
+    pub(super) fn is_quiet_above(&mut self, leaf: u32) -> bool {
+        let mut above = self.members[leaf as usize].parent;
+        while (above as usize) < self.branches.len() {
+            self.sync(above);
+            if self.share.as_ref().is_some_and(|share| share.others_wait(above)) {
+                return false;
+            }
+            above = self.members[above as usize].parent;
         }
-        state.see(ceil, rate);
         true
     }
+}
+
+/// A packet that takes so many bytes leaves a node that is shared, not before `floor`; `lent`: its guarantee is used, not before `lags`. False: it is not shared.
+#[inline(never)]
+pub(super) fn spend_shared(
+    share: &mut Share,
+    state: &mut Member,
+    node: u32,
+    bytes: u32,
+    floor: u64,
+    time: u64,
+    lags: Option<u64>,
+) -> bool {
+    if !share.shares(node) {
+        return false;
+    }
+    let (ticks, mut rate) = (state.ceil_time(bytes), state.rate_ticks());
+    let ceil = share.spend(node, time, floor, ticks);
+    if let Some(lags) = lags.filter(|_| state.rate_cost != 0) {
+        rate = advance(&share.clocks(node).rate, lags, state.rate_time(bytes));
+    }
+    state.see(ceil, rate);
+    true
 }

@@ -1,30 +1,35 @@
 //! When to look at whom: a hierarchical timing wheel, and in front of it the next few events in exact order.
 //!
 //! ```text
-//!  level 2   1024 slots of 2^20 ┐
-//!  level 1   1024 slots of 2^10 ├▶ slots of about a microsecond ─▶ front: what is due next, sorted
-//!  level 0   1024 slots of 1    ┘
+//!  level 2   1024 slots of 2^18 ┐
+//!  level 1   1024 slots of 2^8  ├▶ slots of 1 to 2 µs ─▶ front: what is due next, sorted
+//!  level 0    256 slots of 1    ┘
 //! ```
 //! Slots are lists of chunks with seven events each, so that filling and emptying them goes through memory in order, and whom an event is
 //! about is known long before their line is needed. An event is never taken out: when it comes, whoever gets it looks at what is true by
 //! then. So there is at most one of each kind for each member of the tree, which is what the memory is for.
 
-use crate::shaper::{
-    memory::{Zeroed, Zeros, zeroed},
-    sets::NONE,
-};
+use crate::memory::{Zeroed, Zeros, zeroed};
+use crate::shaper::sets::NONE;
 
-const BITS: u32 = 10;
-const SLOTS: u64 = 1 << BITS;
 const LEVELS: usize = 3;
+/// Slots of each level, as a power of two. The events of a slot of level 1, which is less than half a millisecond, move down at once: packets wait for
+/// that.
+const BITS: [u32; LEVELS] = [8, 10, 10];
+/// How many slots of level 0 each level's are, as a power of two.
+const BELOW: [u32; LEVELS] = [0, BITS[0], BITS[0] + BITS[1]];
+/// The most slots of a level.
+const SLOTS: usize = 1 << 10;
 /// Events of a chunk: a cache line.
 const EVENTS: usize = 7;
 /// Room of the front. Events beyond it stay in their slot, and may then be in disorder by a slot.
 const FRONT: usize = 512;
 /// The front begins here when it is empty, so that what comes before its first event moves nobody.
 const MARGIN: usize = 64;
-/// Events that the front is filled up to, as far as they are due: as many as lines are asked for ahead of, and some.
-const AHEAD: usize = 48;
+/// How many events ahead lines are asked for.
+pub(super) const AHEAD: usize = 24;
+/// Events that the front is filled up to, as far as they are due: there are always enough of them to ask for lines, and few are sorted one by one.
+const FILLED: usize = 2 * AHEAD;
 
 /// Somebody is to be looked at.
 #[derive(Clone, Copy, Default)]
@@ -49,45 +54,58 @@ struct Chunk {
 // SAFETY: integers.
 unsafe impl Zeroed for Chunk {}
 
-struct Level {
-    heads: Box<[u32]>,
-    /// A bit for each slot that has events.
-    occupied: [u64; (SLOTS / 64) as usize],
+/// Which slots have events: a bit each.
+#[derive(Clone, Copy, Default)]
+struct Occupied {
+    slots: [u64; SLOTS / 64],
     /// A bit for each word of them that isn't 0.
     words: u16,
 }
 
-impl Level {
-    fn new() -> Level {
-        Level { heads: vec![NONE; SLOTS as usize].into(), occupied: [0; (SLOTS / 64) as usize], words: 0 }
-    }
-
-    /// How far behind `from` the first slot with events is, going round.
+impl Occupied {
+    /// How far behind `from` the first slot with events is, going round; `mask`: slots that there are, less one.
     #[inline]
-    fn ahead(&self, from: u64) -> Option<u64> {
+    fn ahead(&self, from: u64, mask: u64) -> Option<u64> {
         if self.words == 0 {
             return None;
         }
-        let from = (from % SLOTS) as usize;
+        let from = (from & mask) as usize % SLOTS;
         let (word, bit) = (from / 64, from % 64);
-        let here = self.occupied[word] >> bit;
+        let here = self.slots[word] >> bit;
         if here != 0 {
             return Some(u64::from(here.trailing_zeros()));
         }
         // The words behind this one, and at last this one's lower bits.
         let behind = self.words.rotate_right(word as u32 + 1).trailing_zeros() as usize;
-        let at = (word + 1 + behind) % self.occupied.len();
-        let slot = at * 64 + self.occupied[at].trailing_zeros() as usize;
-        Some((slot as u64).wrapping_sub(from as u64) % SLOTS)
+        let at = (word + 1 + behind) % self.slots.len();
+        let slot = at * 64 + self.slots[at].trailing_zeros() as usize;
+        Some((slot as u64).wrapping_sub(from as u64) & mask)
+    }
+
+    #[inline(always)]
+    fn set(&mut self, slot: usize) {
+        self.slots[slot / 64] |= 1 << (slot % 64);
+        self.words |= 1 << (slot / 64);
     }
 
     fn clear(&mut self, slot: usize) {
-        self.heads[slot] = NONE;
-        self.occupied[slot / 64] &= !(1 << (slot % 64));
-        if self.occupied[slot / 64] == 0 {
+        self.slots[slot / 64] &= !(1 << (slot % 64));
+        if self.slots[slot / 64] == 0 {
             self.words &= !(1 << (slot / 64));
         }
     }
+}
+
+/// Slots of a level, less one.
+#[inline(always)]
+fn mask(level: usize) -> u64 {
+    (1 << BITS[level]) - 1
+}
+
+/// Where a level's slot has its head.
+#[inline(always)]
+fn index(level: usize, slot: u64) -> usize {
+    level * SLOTS + (slot & mask(level)) as usize
 }
 
 /// All events of a worker.
@@ -96,14 +114,16 @@ pub(super) struct Wheel {
     shift: u32,
     /// The slot of level 0, counted from tick 0, before which nobody stands in the wheel: they are in the front, or past.
     at: u64,
-    levels: [Level; LEVELS],
+    /// The first chunk of each slot, level after level.
+    heads: Box<[u32; LEVELS * SLOTS]>,
+    occupied: [Occupied; LEVELS],
     /// The slot of level 0 before which no slot of a higher level begins that has events.
     cascades_at: u64,
     chunks: Zeros<Chunk>,
     free: u32,
     /// Chunks from here on have never been used.
     fresh: u32,
-    front: Box<[Event]>,
+    front: Box<[Event; FRONT]>,
     head: usize,
     tail: usize,
 }
@@ -112,56 +132,62 @@ impl Wheel {
     /// For so many events at a time.
     pub(super) fn new(events: usize, hz: u64) -> Wheel {
         Wheel {
-            // 0.5 to 1 µs. Not above 12, lest a slot of level 2 be more than 2³² ticks.
-            shift: (hz / 1_000_000).max(1).ilog2().min(12),
+            // 1 to 2 µs. Not above 14, lest a slot of level 2 be more than 2³² ticks.
+            shift: (hz / 500_000).max(1).ilog2().min(32 - BELOW[2]),
             at: 0,
-            levels: std::array::from_fn(|_| Level::new()),
+            heads: Box::new([NONE; LEVELS * SLOTS]),
+            occupied: [Occupied::default(); LEVELS],
             cascades_at: u64::MAX,
             // Every slot may have one chunk that isn't full.
-            chunks: zeroed(events / EVENTS + LEVELS * SLOTS as usize + 1),
+            chunks: zeroed(events / EVENTS + LEVELS * SLOTS + 1),
             free: NONE,
             fresh: 0,
-            front: vec![Event::default(); FRONT].into(),
+            front: Box::new([Event::default(); FRONT]),
             head: MARGIN,
             tail: MARGIN,
         }
     }
 
     /// Something is to happen at `due`, or as soon as possible if that is past.
-    #[inline]
+    #[inline(never)]
     pub(super) fn arm(&mut self, due: u64, what: u32) {
         let slot = due >> self.shift;
         if slot < self.at {
             if self.tail - self.head < FRONT - 1 {
                 self.insert(due, what);
             } else {
-                self.put(0, self.at, self.at << self.shift, what);
+                self.arm(self.at << self.shift, what);
             }
-        } else if slot - self.at < SLOTS {
-            self.put(0, slot, due, what);
-        } else if (slot >> BITS) - (self.at >> BITS) < SLOTS {
-            self.put(1, slot >> BITS, due, what);
+        } else if (slot >> BELOW[1]) - (self.at >> BELOW[1]) < 1 << BITS[1] {
+            // Which of the two it is can't be foretold: so no branch.
+            let level = usize::from(slot - self.at >= 1 << BITS[0]);
+            self.put(level, slot >> (level as u32 * BELOW[1]), due, what);
         } else {
-            let last = (self.at >> (2 * BITS)) + SLOTS - 1;
-            let slot = slot >> (2 * BITS);
-            let due = if slot > last { last << (2 * BITS + self.shift) } else { due };
-            self.put(2, slot.min(last), due, what);
+            self.arm_far(due, what);
         }
+    }
+
+    #[cold]
+    fn arm_far(&mut self, due: u64, what: u32) {
+        let last = (self.at >> BELOW[2]) + (1 << BITS[2]) - 1;
+        let slot = due >> (BELOW[2] + self.shift);
+        let due = if slot > last { last << (BELOW[2] + self.shift) } else { due };
+        self.put(2, slot.min(last), due, what);
     }
 
     /// Whether events should be brought into the front before the next one is taken.
     #[inline(always)]
     pub(super) fn is_low(&self, now: u64) -> bool {
-        self.tail - self.head < AHEAD / 2 && self.at <= now >> self.shift
+        self.tail - self.head < AHEAD && self.at <= now >> self.shift
     }
 
     /// The next event that is due by `now`, of those in the front.
     #[inline]
     pub(super) fn pop(&mut self, now: u64) -> Option<Event> {
-        if self.head == self.tail || self.front[self.head].due > now {
+        let event = self.front[self.head % FRONT];
+        if self.head == self.tail || event.due > now {
             return None;
         }
-        let event = self.front[self.head];
         self.head += 1;
         if self.head == self.tail {
             (self.head, self.tail) = (MARGIN, MARGIN);
@@ -169,15 +195,15 @@ impl Wheel {
         Some(event)
     }
 
-    /// When to call again: exact if it is within a thousand slots, and not too late otherwise.
+    /// When to call again: exact if it is within the slots of level 0, and not too late otherwise.
     pub(super) fn next(&self) -> Option<u64> {
         if self.head != self.tail {
             return Some(self.front[self.head].due);
         }
-        let near = self.levels[0].ahead(self.at).map(|ahead| {
+        let near = self.ahead(0).map(|ahead| {
             let slot = self.at + ahead;
             let mut least = u64::MAX;
-            let mut chunk = self.levels[0].heads[(slot % SLOTS) as usize];
+            let mut chunk = self.heads[index(0, slot)];
             while let Some(at) = self.chunks.get(chunk as usize) {
                 for &(low, _) in &at.events[..at.used as usize] {
                     least = least.min(self.whole(0, slot, low));
@@ -193,13 +219,24 @@ impl Wheel {
         }
     }
 
+    /// How many slots behind the current one of a level the first is that has events.
+    #[inline(always)]
+    fn ahead(&self, level: usize) -> Option<u64> {
+        self.occupied[level].ahead(self.at >> BELOW[level], mask(level))
+    }
+
+    fn clear(&mut self, level: usize, slot: u64) {
+        self.heads[index(level, slot)] = NONE;
+        self.occupied[level].clear(index(level, slot) % SLOTS);
+    }
+
     /// The first slot of level 0 with which one of a higher level begins that has events, and that level.
     #[inline]
     fn cascades(&self) -> Option<(u64, usize)> {
         let mut first = None;
         for level in (1..LEVELS).rev() {
-            let bits = BITS * level as u32;
-            let Some(ahead) = self.levels[level].ahead(self.at >> bits) else { continue };
+            let bits = BELOW[level];
+            let Some(ahead) = self.ahead(level) else { continue };
             let slot = ((self.at >> bits) + ahead) << bits;
             if first.is_none_or(|(found, _)| slot < found) {
                 first = Some((slot, level));
@@ -208,16 +245,23 @@ impl Wheel {
         first
     }
 
-    /// Brings events that are due by `now` into the front, tells `each` whom they are about, and returns them.
-    pub(super) fn fill(&mut self, now: u64, each: &mut impl FnMut(u32)) -> &mut [Event] {
+    /// The event so many behind the one that [`Wheel::pop`] has returned last.
+    #[inline(always)]
+    pub(super) fn behind(&mut self, events: usize) -> Option<&mut Event> {
+        let at = self.head + events;
+        (at < self.tail).then(|| &mut self.front[at % FRONT])
+    }
+
+    /// Brings events that are due by `now` into the front. Returns how many stood there, and those that have come, as far as [`Wheel::behind`] will not tell of all of them in time.
+    pub(super) fn fill(&mut self, now: u64) -> (usize, &mut [Event]) {
         if self.head > MARGIN {
             self.front.copy_within(self.head..self.tail, MARGIN);
             (self.head, self.tail) = (MARGIN, MARGIN + self.tail - self.head);
         }
         let before = self.tail;
         let end = (now >> self.shift) + 1;
-        while self.tail - self.head < AHEAD && self.at < end {
-            let near = self.levels[0].ahead(self.at).map(|ahead| self.at + ahead);
+        while self.tail - self.head < FILLED && self.at < end {
+            let near = self.ahead(0).map(|ahead| self.at + ahead);
             if self.cascades_at < end && near.is_none_or(|near| self.cascades_at <= near) {
                 if let Some((slot, level)) = self.cascades()
                     && slot == self.cascades_at
@@ -229,19 +273,19 @@ impl Wheel {
                 continue;
             }
             match near.filter(|&near| near < end) {
-                Some(slot) => self.drain(slot, each),
+                Some(slot) => self.drain(slot),
                 None => self.at = end,
             }
         }
-        &mut self.front[before..self.tail]
+        let near = (self.head + AHEAD).min(self.tail);
+        (before - self.head, &mut self.front[before.min(near)..near])
     }
 
     /// Moves the events of a higher level's slot, which begins now, down.
     fn cascade(&mut self, level: usize) {
-        let slot = self.at >> (BITS * level as u32);
-        let index = (slot % SLOTS) as usize;
-        let mut chunk = self.levels[level].heads[index];
-        self.levels[level].clear(index);
+        let slot = self.at >> BELOW[level];
+        let mut chunk = self.heads[index(level, slot)];
+        self.clear(level, slot);
         while chunk != NONE {
             let Chunk { next, used, events } = self.chunks[chunk as usize];
             self.release(chunk);
@@ -253,26 +297,24 @@ impl Wheel {
     }
 
     /// Moves a slot's events into the front, in order.
-    fn drain(&mut self, slot: u64, each: &mut impl FnMut(u32)) {
+    fn drain(&mut self, slot: u64) {
         self.at = slot + 1;
         let first = self.tail;
-        let index = (slot % SLOTS) as usize;
-        let mut chunk = self.levels[0].heads[index];
+        let mut chunk = self.heads[index(0, slot)];
         while chunk != NONE && self.tail + EVENTS + MARGIN < FRONT {
             let Chunk { next, used, events } = self.chunks[chunk as usize];
             for &(low, what) in &events[..used as usize] {
                 self.front[self.tail] = Event { due: self.whole(0, slot, low), what, note: NONE };
                 self.tail += 1;
-                each(what);
             }
             self.release(chunk);
             chunk = next;
         }
         if chunk == NONE {
-            self.levels[0].clear(index);
+            self.clear(0, slot);
         } else {
             // No room: the rest later.
-            self.levels[0].heads[index] = chunk;
+            self.heads[index(0, slot)] = chunk;
             self.at = slot;
         }
         self.front[first..self.tail].sort_unstable_by_key(|event| event.due);
@@ -293,14 +335,11 @@ impl Wheel {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, level: usize, slot: u64, due: u64, what: u32) {
-        let index = (slot % SLOTS) as usize;
-        if level != 0 {
-            self.cascades_at = self.cascades_at.min(slot << (BITS * level as u32));
-        }
-        let level = &mut self.levels[level];
-        let head = level.heads[index];
+        let cascades_at = if level == 0 { u64::MAX } else { slot << BELOW[level] };
+        self.cascades_at = self.cascades_at.min(cascades_at);
+        let head = self.heads[index(level, slot)];
         if let Some(chunk) = self.chunks.get_mut(head as usize)
             && let Some(event) = chunk.events.get_mut(chunk.used as usize)
         {
@@ -318,9 +357,10 @@ impl Wheel {
         }
         (chunk.next, chunk.used) = (head, 1);
         chunk.events[0] = (due as u32, what);
-        level.heads[index] = number;
-        level.occupied[index / 64] |= 1 << (index % 64);
-        level.words |= 1 << (index / 64);
+        self.heads[index(level, slot)] = number;
+        if head == NONE {
+            self.occupied[level].set(index(level, slot) % SLOTS);
+        }
     }
 
     #[inline]
@@ -332,7 +372,7 @@ impl Wheel {
     /// When an event of a slot is due: the slot says what the event's lower half leaves out.
     #[inline]
     fn whole(&self, level: usize, slot: u64, low: u32) -> u64 {
-        let start = slot << (self.shift + BITS * level as u32);
+        let start = slot << (self.shift + BELOW[level]);
         start + u64::from(low.wrapping_sub(start as u32))
     }
 }
@@ -342,7 +382,9 @@ mod tests {
     use super::*;
 
     fn take(wheel: &mut Wheel, now: u64) -> Option<Event> {
-        while wheel.is_low(now) && !wheel.fill(now, &mut |_| ()).is_empty() {}
+        if wheel.is_low(now) {
+            wheel.fill(now);
+        }
         wheel.pop(now)
     }
 
