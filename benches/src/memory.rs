@@ -33,7 +33,7 @@ use weir_stats::{Options, Reader, Segment, Value};
 
 use crate::packets::{self, Destinations, Kind, PORT_MAC, VLAN_IN, VLAN_OUT};
 use crate::shaping::Shaping;
-use crate::source::{self, Source};
+use crate::source::{self, Source, Time};
 use crate::tcp::{self, TcpFlows};
 
 /// Frames that a worker's packets are taken from in turn, twice as many as the rings of a port hold; and as many are in its pool.
@@ -60,12 +60,21 @@ pub struct Setup {
     pub measured: bool,
     /// Shape so many customers, towards whom the packets go, by plans that nobody reaches; 0: nobody is shaped. For UDP over IPv4 and one route.
     pub shaped: u32,
+    /// Time goes on by what is forwarded and not by the clock, so that every run does the same.
+    pub virtual_time: bool,
 }
 
 impl Setup {
     /// UDP over IPv4, one route, one worker.
-    pub const PLAIN: Setup =
-        Setup { kind: Kind::Ip4, routes: 1, workers: 1, flows: 0, measured: false, shaped: 0 };
+    pub const PLAIN: Setup = Setup {
+        kind: Kind::Ip4,
+        routes: 1,
+        workers: 1,
+        flows: 0,
+        measured: false,
+        shaped: 0,
+        virtual_time: false,
+    };
 }
 
 /// A router without ports.
@@ -76,20 +85,21 @@ pub struct MemoryRouter {
     sources: Vec<Source>,
     /// The port that packets leave by.
     out: usize,
+    time: Time,
     reader: Reader,
     _writers: (FibWriter, FibWriter<u128>),
     _counters: Counters,
 }
 
 /// A turn of all workers: runs what they have received, what they have given to each other, and what is due.
-fn forward(graphs: &mut [Graph]) {
-    let mut now = clock::now();
+fn forward(graphs: &mut [Graph], time: Time) {
+    let mut now = time.now();
     for graph in &mut *graphs {
-        now = graph.run(now);
+        now = time.or(graph.run(now));
     }
     for graph in graphs {
         if graph.take_given() {
-            now = graph.run(now);
+            now = time.or(graph.run(now));
         }
         graph.release(now);
     }
@@ -97,8 +107,8 @@ fn forward(graphs: &mut [Graph]) {
 
 /// The name by which callgrind finds what is to be counted.
 #[inline(never)]
-pub fn counted(graphs: &mut [Graph]) {
-    forward(graphs);
+fn counted(graphs: &mut [Graph], time: Time) {
+    forward(graphs, time);
 }
 
 /// The nodes that this router does without.
@@ -123,7 +133,7 @@ fn left_out(setup: &Setup) -> Vec<&'static str> {
 fn turn(graph: &mut Graph, source: &mut Source, size: usize, out: usize) -> Round {
     source.feed(graph, size);
     let begin = clock::now();
-    forward(std::slice::from_mut(graph));
+    forward(std::slice::from_mut(graph), Time::Real);
     let ticks = clock::now().wrapping_sub(begin);
     let packets = source.take_back(graph, out);
     // Looking in vain is not work.
@@ -171,7 +181,10 @@ impl MemoryRouter {
             destinations.narrow(setup.shaped);
             ports.set_side(out, Side::Lan);
         }
-        let clock = Clock::calibrate();
+        let (clock, time) = match setup.virtual_time {
+            true => (Clock::with_hz(1_000_000_000), Time::VIRTUAL),
+            false => (Clock::calibrate(), Time::Real),
+        };
         let flows = setup.flows / setup.workers;
         let mut customers = None;
         if setup.measured || setup.shaped > 0 {
@@ -217,12 +230,12 @@ impl MemoryRouter {
                 0 => source::Kind::Udp(destinations.share(row as u64)),
                 flows => source::Kind::Tcp(TcpFlows::new(flows, (row - 1) as u32, clock)),
             };
-            sources.push(Source::new(frames.clone(), ids.split_off(ids.len() - RING), kind));
+            sources.push(Source::new(frames.clone(), ids.split_off(ids.len() - RING), kind, time));
         }
         counters.grow_combined(&ip4_lookup::ROUTE_COUNTERS, columns)?;
         counters.grow_combined(&ip6_lookup::ROUTE_COUNTERS, columns)?;
         let _writers = (writer, writer6);
-        Ok(MemoryRouter { graphs, sources, out: out.into(), reader, _writers, _counters: counters })
+        Ok(MemoryRouter { graphs, sources, out: out.into(), time, reader, _writers, _counters: counters })
     }
 
     /// Forwards `vectors` vectors of `size` packets for each worker and measures only the graphs.
@@ -235,15 +248,16 @@ impl MemoryRouter {
         self.round_by(counted, vectors, size)
     }
 
-    fn round_by(&mut self, forward: fn(&mut [Graph]), vectors: usize, size: usize) -> Round {
+    fn round_by(&mut self, forward: fn(&mut [Graph], Time), vectors: usize, size: usize) -> Round {
         let size = size.min(VECTOR);
         let mut round = Round::default();
         for _ in 0..vectors {
             for (graph, source) in self.graphs.iter_mut().zip(&mut self.sources) {
                 source.feed(graph, size);
             }
+            self.time.pass(size);
             let begin = clock::now();
-            forward(&mut self.graphs);
+            forward(&mut self.graphs, self.time);
             round.ticks += clock::now().wrapping_sub(begin);
             for (graph, source) in self.graphs.iter_mut().zip(&mut self.sources) {
                 round.packets += source.take_back(graph, self.out);
@@ -253,7 +267,7 @@ impl MemoryRouter {
     }
 
     /// As [`Self::round`], with each worker in a thread of its own, on one of these cores: as many as workers. `packets` are those of all
-    /// workers, `ticks` those of the one that was busy the longest; what a worker spends on making packets is not in them.
+    /// workers, `ticks` those of the one that was busy the longest; what a worker spends on making packets is not in them. In real time.
     pub fn round_on(&mut self, cores: &[CoreId], vectors: usize, size: usize) -> Round {
         let (size, out) = (size.min(VECTOR), self.out);
         let (begin, busy) = (Barrier::new(self.graphs.len()), AtomicUsize::new(self.graphs.len()));

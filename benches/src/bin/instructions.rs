@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 use weir_benches::cases::{Case, cases};
-use weir_benches::memory::MemoryRouter;
+use weir_benches::memory::{MemoryRouter, Setup};
 use weir_benches::shaping::Saturated;
 
 /// What instructions a packet takes in weir's graph, beside what it took before
@@ -36,8 +36,6 @@ struct Arguments {
 const COUNTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
 /// What a case may take more than it did, in percent.
 const TOLERANCE: f64 = 3.0;
-/// How often a case is counted that takes more: shaper and round-trip times go by the real clock, and a machine that stops for a while shows in them.
-const TRIES: usize = 3;
 /// The case of the shaper's queues and tree alone: in the graph's cases nobody waits.
 const SATURATED: &str = "1,000 customers held by their plans, queues and tree alone";
 /// Entries of a case's largest table. Larger ones take the same way, and minutes to load under valgrind.
@@ -78,13 +76,7 @@ fn main() -> Result<ExitCode> {
     for case in names.filter(|name| name.contains(&arguments.only)) {
         let was = before.instructions.get(case).filter(|_| is_comparable);
         let more = |count: f64| was.map(|was| (count / was - 1.0) * 100.0);
-        let mut count = count(case)?;
-        for _ in 1..TRIES {
-            if more(count).is_none_or(|more| more <= TOLERANCE) {
-                break;
-            }
-            count = count.min(self::count(case)?);
-        }
+        let count = count(case)?;
         let more = more(count);
         let change = more.map_or(String::new(), |more| format!("{more:+.1} %"));
         println!("{count:8.1} instructions a packet  {change:>8}  {case}");
@@ -125,7 +117,8 @@ fn is_guarded(case: &Case) -> bool {
 
 /// What the child does, and how many packets it counts. The round that fills caches and tables is not counted.
 fn forward(case: &Case) -> Result<u64> {
-    let mut router = MemoryRouter::new(&case.setup).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let setup = Setup { virtual_time: true, ..case.setup };
+    let mut router = MemoryRouter::new(&setup).map_err(|error| anyhow::anyhow!("{error}"))?;
     let entries = case.setup.flows.max(case.setup.shaped as usize);
     router.round(VECTORS + 4 * entries / case.size, case.size);
     Ok(router.counted_round(VECTORS, case.size).packets)
