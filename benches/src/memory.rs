@@ -243,7 +243,7 @@ impl MemoryRouter {
         self.round_by(forward, vectors, size)
     }
 
-    /// The same by [`counted`], so that a tool can count what only the graphs do.
+    /// The same by a function of its own (`counted`), so that a tool can count what only the graphs do.
     pub fn counted_round(&mut self, vectors: usize, size: usize) -> Round {
         self.round_by(counted, vectors, size)
     }
