@@ -97,6 +97,15 @@ enum Task {
 /// The node; `None`: there is nothing to shape, and everything passes.
 struct ShaperNode(Option<Box<State>>);
 
+/// A packet that may have a leaf.
+#[derive(Clone, Copy)]
+struct Candidate {
+    /// Where it stands in the vector.
+    at: usize,
+    leaf: Leaf,
+    tos: u8,
+}
+
 struct State {
     shaper: Shaper,
     /// By frame: the packet that waits in it; a hole where none does.
@@ -106,8 +115,8 @@ struct State {
     hash: FlowHash,
     shaped: Shaped,
     tasks: VecDeque<Task>,
-    /// Where the packets of the vector stand that may have a leaf.
-    candidates: Vec<(usize, Leaf)>,
+    /// Packets of the vector that may have a leaf.
+    candidates: Vec<Candidate>,
     /// Of those that are to be queued: where they stand, and what the queue goes by.
     arrivals: Vec<(usize, Leaf, Arrival)>,
     /// What a call has sent: the frame, and whether the packet is to be marked.
@@ -238,26 +247,27 @@ impl State {
         for (at, packet) in packets.iter().enumerate() {
             if let Some(leaf) = leaf_of(cx, packet) {
                 shaper.prefetch_leaf(leaf);
-                candidates.push((at, leaf));
+                let tos = tos(network(cx.frames.bytes(packet), packet.l3));
+                candidates.push(Candidate { at, leaf, tos });
             }
         }
         for step in 0..candidates.len() + AHEAD {
-            if let Some((at, leaf)) = candidates.get(step) {
-                let dscp = tos(network(cx.frames.bytes(&packets[*at]), packets[*at].l3)) >> 2;
-                shaper.prefetch_count(*leaf, dscp);
+            if let Some(&Candidate { leaf, tos, .. }) = candidates.get(step) {
+                shaper.prefetch_count(leaf, tos >> 2);
             }
-            let Some(&(at, leaf)) = step.checked_sub(AHEAD).and_then(|at| candidates.get(at)) else {
+            let Some(&Candidate { at, leaf, tos }) = step.checked_sub(AHEAD).and_then(|at| candidates.get(at))
+            else {
                 continue;
             };
             if !shaper.is_shaped(leaf) {
                 continue;
             }
             let packet = &packets[at];
-            let network = network(cx.frames.bytes(packet), packet.l3);
-            let (tos, length) = (tos(network), u32::from(packet.len()));
+            let length = u32::from(packet.len());
             if shaper.let_through(leaf, tos >> 2, length, cx.now) {
                 continue;
             }
+            let network = network(cx.frames.bytes(packet), packet.l3);
             let (flow, source, destination) = match flow_hash::queue_ends(network) {
                 Some((from, to, protocol)) => (
                     hash.hash(from, to, protocol) as u32,

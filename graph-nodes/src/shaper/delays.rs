@@ -23,6 +23,14 @@ fn follow(value: &mut u64, sample: u64, rising: u32, falling: u32) {
 }
 
 impl Delays {
+    /// A packet that has not waited: where none has lately, nothing moves.
+    #[inline(always)]
+    pub(super) fn add_none(&mut self) {
+        if *self != Delays::default() {
+            self.add(0);
+        }
+    }
+
     #[inline(always)]
     pub(super) fn add(&mut self, sojourn: u64) {
         follow(&mut self.peak, sojourn, FAST, SLOW);

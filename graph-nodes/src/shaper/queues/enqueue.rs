@@ -145,7 +145,7 @@ impl Queues {
         tin.enqueued_bytes += u64::from(length);
         tin.leaving.dequeued += 1;
         tin.leaving.dequeued_bytes += u64::from(length);
-        tin.leaving.delays.add(0);
+        tin.leaving.delays.add_none();
         tin.leaving.idle_since = now;
         self.debug_check();
     }

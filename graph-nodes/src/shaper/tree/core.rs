@@ -56,6 +56,17 @@ struct Changed {
     length: usize,
 }
 
+/// How a packet leaves its leaf.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// As it comes: it has never waited.
+    Through,
+    /// Ahead of others that wait there.
+    Ahead,
+    /// With nothing behind it.
+    Last,
+}
+
 /// A leaf that may send, and whether it is listed: picked from lists, all the way down from `top`.
 pub(super) struct Turn {
     pub(super) leaf: u32,
@@ -403,16 +414,6 @@ impl Tree {
         turn
     }
 
-    /// A packet passes: it comes, and is charged next.
-    #[inline(always)]
-    pub(super) fn come_and_go(&mut self, leaf: u32, bytes: u64) {
-        let mut above = self.members[leaf as usize].parent;
-        while let Some(branch) = self.branches.get_mut(above as usize) {
-            branch.come(1, bytes);
-            above = self.members[above as usize].parent;
-        }
-    }
-
     /// The packet that the leaf has been waiting for is queued.
     #[inline(always)]
     pub(super) fn arrived(&mut self, leaf: u32) {
@@ -501,8 +502,9 @@ impl Tree {
 
     /// A packet of `length` bytes leaves: charges all above, and lists whoever has more. Returns a rate that the leaf's queue is to know.
     #[inline(always)]
-    pub(super) fn charge(&mut self, turn: &Turn, length: u32, stays: bool) -> Option<u64> {
+    pub(super) fn charge(&mut self, turn: &Turn, length: u32, leaving: Leaving) -> Option<u64> {
         let &Turn { leaf, listed, time, moment, .. } = turn;
+        let stays = leaving == Leaving::Ahead;
         let charged = self.overheads[0].of(length);
         let overhead = usize::from(self.members[leaf as usize].overhead);
         let own = if overhead == 0 { charged } else { self.overheads[overhead].of(length) };
@@ -543,10 +545,15 @@ impl Tree {
                 state.flags |= CHANGED;
                 self.changed.push(above);
             }
+            if leaving == Leaving::Through {
+                branch.come(1, length.into());
+            }
             branch.sent(length, charged, time, hz);
             above = state.parent;
         }
-        self.settle(turn, stays, charged, lender);
+        if listed || stays {
+            self.settle(turn, stays, charged, lender);
+        }
         let state = &mut self.members[leaf as usize];
         if !listed && !state.is(HELD) {
             return None;

@@ -40,7 +40,12 @@ pub use overhead::{Framing, Overhead, OverheadError};
 
 use std::sync::Arc;
 
-use self::{common::Share, core::Tree, member::Member, meter::Meter};
+use self::{
+    common::Share,
+    core::{Leaving, Tree},
+    member::Member,
+    meter::Meter,
+};
 use crate::fib::prefetch;
 
 use super::{
@@ -144,8 +149,7 @@ impl Shaper {
         }
         let Some(turn) = tree.let_through(member, now) else { return false };
         queues.let_through(leaf, dscp, length, now);
-        tree.come_and_go(member, length.into());
-        if let Some(rate) = tree.charge(&turn, length, false) {
+        if let Some(rate) = tree.charge(&turn, length, Leaving::Through) {
             queues.rate(leaf, rate);
         }
         true
@@ -232,7 +236,8 @@ impl Shaper {
                 continue;
             };
             left -= 1;
-            if let Some(rate) = tree.charge(&turn, departure.length, queues.is_backlogged(leaf)) {
+            let leaving = if queues.is_backlogged(leaf) { Leaving::Ahead } else { Leaving::Last };
+            if let Some(rate) = tree.charge(&turn, departure.length, leaving) {
                 queues.rate(leaf, rate);
             }
             sent(leaf, departure);
