@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result, ensure};
 /// Ticks a second of the times in /proc: USER_HZ, 100 on every architecture that weir knows (proc(5)).
 const TICKS: f64 = 100.0;
 
-/// A program, `weir`, `weirstat` or a benchmark: the one that `WEIR_BIN` or `WEIRSTAT_BIN` names, or one that cargo makes now, so that a
-/// test never runs an old one.
+/// A program, `weir`, `weirstat` or a benchmark: the one in the folder that `WEIR_PROGRAMS` names, or else one that cargo makes now, so that a test never
+/// runs an old one.
 pub fn program(name: &str) -> Result<PathBuf> {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    if let Some(path) = std::env::var_os(format!("{}_BIN", name.to_ascii_uppercase())) {
-        return Ok(path.into());
+    let given = std::env::var_os("WEIR_PROGRAMS").map(|folder| PathBuf::from(folder).join(name));
+    if let Some(path) = given.filter(|path| path.exists()) {
+        return Ok(path);
     }
     // Tests that need the same one wait for it here.
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,11 +14,11 @@ pub fn run() -> Result<ExitCode> {
     }
     let toolchain = packages::ensure()?;
     let mut weir = cargo(&toolchain);
-    weir.args(["build", "--locked", "-p", "weir"]);
+    weir.args(["build", "--locked", "-p", "weir", "-p", "weirstat"]);
     let mut test = cargo(&toolchain);
     test.args(["test", "--locked", "-p", "weir-tests", "--test", "stats_catalogue"]);
-    test.env("WEIR_BIN", target_dir()?.join("debug/weir")).env("WEIR_WRITE_DOCS", "1");
-    for (name, mut command) in [("build weir", weir), ("write docs/stats.md", test)] {
+    test.env("WEIR_PROGRAMS", target_dir()?.join("debug")).env("WEIR_WRITE_DOCS", "1");
+    for (name, mut command) in [("build the programs", weir), ("write docs/stats.md", test)] {
         let done = step::run(name, &mut command, |_| ())?;
         if !done.success {
             bail!("{name} failed:\n{}", done.tail.join("\n"));

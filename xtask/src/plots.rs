@@ -56,11 +56,11 @@ fn measure() -> Result<()> {
     }
     let toolchain = packages::ensure()?;
     let mut weir = cargo(&toolchain);
-    weir.args(["build", "--release", "--locked", "-p", "weir"]);
+    weir.args(["build", "--release", "--locked", "-p", "weir", "-p", "weirstat"]);
     let mut test = cargo(&toolchain);
     test.args(["test", "--locked", "-p", "weir-tests", "--test", "shaper_over_time"]);
-    test.env("WEIR_BIN", target_dir()?.join("release/weir")).env("WEIR_WRITE_DOCS", "1");
-    for (name, mut command) in [("build weir in release mode", weir), ("measure", test)] {
+    test.env("WEIR_PROGRAMS", target_dir()?.join("release")).env("WEIR_WRITE_DOCS", "1");
+    for (name, mut command) in [("build the programs in release mode", weir), ("measure", test)] {
         let done = step::run(name, &mut command, |_| ())?;
         if !done.success {
             bail!("{name} failed:\n{}", done.tail.join("\n"));

@@ -113,8 +113,8 @@ pub fn run() -> Result<ExitCode> {
 
     let mut tests = cargo(&toolchain);
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--show-output"]);
-    tests.env("WEIR_BIN", target_dir()?.join("debug/weir"));
-    tests.env("WEIRSTAT_BIN", target_dir()?.join("debug/weirstat"));
+    // Built alone they would be built anew, from other features of what they stand on.
+    tests.env("WEIR_PROGRAMS", target_dir()?.join("debug"));
     tallies.push(("tests", tally("tests", &mut tests, Tally::default())?));
     // Nothing of this goes by the time that it takes: two lanes at once.
     let missing = miri_is_missing();
