@@ -446,8 +446,8 @@ impl Shaped {
         Ok(Shaped { customers: [down, up], nodes: [nodes_down, nodes_up], changed: Vec::new(), clock })
     }
 
-    /// Writes down what has happened to at most `most` leaves and nodes since they were last written. `true`: there are more.
-    pub(crate) fn sweep(&mut self, shaper: &mut Shaper, most: usize) -> bool {
+    /// Writes down what has happened to at most `most` leaves and nodes since they were last written.
+    pub(crate) fn sweep(&mut self, shaper: &mut Shaper, most: usize) {
         let mut changed = std::mem::take(&mut self.changed);
         shaper.swept(most, &mut |it| changed.push(it));
         for it in &changed {
@@ -456,10 +456,8 @@ impl Shaped {
                 Changed::Node(node) => self.node(shaper, node),
             }
         }
-        let more = changed.len() == most;
         changed.clear();
         self.changed = changed; // its memory, to be used again
-        more
     }
 
     /// A packet was dropped; counted at once, as the leaf may not exist any more when it is swept.
@@ -476,11 +474,17 @@ impl Shaped {
         rows.backlog.set(column, u64::from(view.packets), u64::from(view.bytes));
         rows.rate.set(column, shaper.rate(leaf));
         shaper.take_counts(leaf, &mut |tin, counters, ways| {
-            rows.sent.add(column, counters.dequeued, counters.dequeued_bytes);
-            rows.marked.add(column, counters.marked);
+            if counters.dequeued > 0 {
+                rows.sent.add(column, counters.dequeued, counters.dequeued_bytes);
+            }
+            if counters.marked > 0 {
+                rows.marked.add(column, counters.marked);
+            }
             let Some(tin) = tin else { return };
             let at = column * TINS + usize::from(tin);
-            rows.tin_sent.add(at, counters.dequeued, counters.dequeued_bytes);
+            if counters.dequeued > 0 {
+                rows.tin_sent.add(at, counters.dequeued, counters.dequeued_bytes);
+            }
             let grown = [
                 counters.codel,
                 counters.blue,
@@ -491,7 +495,8 @@ impl Shaped {
                 u64::from(ways.misses),
                 u64::from(ways.collisions),
             ];
-            for (row, more) in rows.tin_counters.iter_mut().zip(grown) {
+            // Most are rare: their lines are left alone.
+            for (row, more) in rows.tin_counters.iter_mut().zip(grown).filter(|(_, more)| *more > 0) {
                 row.add(at, more);
             }
         });

@@ -65,7 +65,7 @@ impl Trial {
 
     fn with(access: Access, settings: Settings) -> Trial {
         println!("{}", access.name); // shown if it fails
-        let capacity = Capacity { customers: 8, nodes: 8 };
+        let capacity = Capacity { customers: settings.leaves / 2, nodes: settings.nodes / 2 };
         let setup = shaper::Setup { settings, capacity, frames: 1024, common: None };
         let mut router = bridge_with(&Setup { shaper: Some(setup), ..Setup::measuring() });
         let list = NAMES.map(|(text, column)| (access::prefix(text), Customer::of_column(column)));
@@ -434,6 +434,35 @@ fn who_need_not_wait_needs_no_tin() {
         // Alice has the only tin: best effort's.
         let by_tin = [1, 9].map(|at| trial.pair("/shaper/customers/down/tins/sent", at));
         assert_eq!(by_tin, [(2, 2000), (0, 0)]);
+    }
+}
+
+#[test]
+fn counters_of_those_who_send_all_the_time_are_written_ten_times_a_second() {
+    // More than are written at once.
+    const CUSTOMERS: u8 = 200;
+    let mut trial = Trial::with(Access::PLAIN, Settings { leaves: 512, ..SETTINGS });
+    let prefix = |at| access::prefix(&format!("10.0.0.{at}/32"));
+    let list = (0..CUSTOMERS).map(|at| (prefix(at), Customer::of_column(at.into())));
+    trial.router.customers.as_mut().unwrap().replace(list).unwrap();
+    shaped::grow(&mut trial.router.counters, CUSTOMERS.into(), 1).unwrap();
+    trial.order((0..CUSTOMERS).map(|at| leaf(at.into(), Direction::Down, 100 * MEGABIT)).collect());
+    trial.order(vec![link(Direction::Down, 100_000 * MEGABIT)]);
+    trial.watch(10_000); // until all of it is carried out
+    let host = |at| -> Host { [Box::leak(format!("10.0.0.{at}").into_boxed_str()), ""] };
+    let packets: Vec<Vec<u8>> =
+        (0..CUSTOMERS).map(|at| Access::PLAIN.udp((SERVER, 53), (host(at), 4000), 10)).collect();
+    let mut written = std::collections::BTreeSet::new();
+    for _ in 0..1000 {
+        packets.iter().for_each(|packet| trial.feed(WAN, packet));
+        assert_eq!(trial.router.run().len(), packets.len(), "nobody waits");
+        trial.router.pass(1000);
+        written.insert(trial.pair("/shaper/customers/down/sent", 7).0);
+    }
+    assert!((8..=11).contains(&written.len()), "{written:?}");
+    trial.watch(300_000);
+    for customer in 0..CUSTOMERS {
+        assert_eq!(trial.pair("/shaper/customers/down/sent", customer.into()).0, 1000);
     }
 }
 

@@ -39,8 +39,6 @@ pub fn run() -> Result<ExitCode> {
     }
     let folder = target_dir()?.join("release");
     // Becoming the demo, instead of starting it, leaves one process that hears Ctrl-C and cleans up.
-    let error = Command::new(folder.join("weir-demo"))
-        .env("WEIR_PROGRAMS", &folder)
-        .exec();
+    let error = Command::new(folder.join("weir-demo")).env("WEIR_PROGRAMS", &folder).exec();
     Err(error).context("cannot start the demo")
 }

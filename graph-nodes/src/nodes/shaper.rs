@@ -80,10 +80,12 @@ pub struct Setup {
 const BUDGET: usize = 1024;
 /// Operations of a plan that are carried out in one call: some 10 µs.
 const OPERATIONS: usize = 64;
-/// Counters are written to the segment that often …
+/// From one writing of counters to the segment to the next …
 const SWEEP: Duration = Duration::from_millis(100);
-/// … so many leaves and nodes in one call, some 20 µs.
+/// … which is of so many leaves and nodes at once, some 20 µs …
 const SWEPT: usize = 64;
+/// … and so long from piece to piece: some 4 % of the worker's time, however many customers are active.
+const PIECE: Duration = Duration::from_micros(500);
 /// Packets ahead of which each step asks for its memory.
 const AHEAD: usize = 8;
 
@@ -96,6 +98,14 @@ enum Task {
 
 /// The node; `None`: there is nothing to shape, and everything passes.
 struct ShaperNode(Option<Box<State>>);
+
+/// When counters are to be written.
+#[derive(Clone, Copy)]
+struct Sweep {
+    due: u64,
+    /// Leaves and nodes that it still has to go through; 0: it has not begun.
+    left: usize,
+}
 
 /// A packet that may have a leaf.
 #[derive(Clone, Copy)]
@@ -124,10 +134,11 @@ struct State {
     dropped: Vec<Dropped>,
     /// When something wants to be done.
     due: Option<u64>,
-    /// When counters are to be written; `None`: nothing has changed.
-    sweep: Option<u64>,
-    /// Ticks of [`SWEEP`].
+    /// `None`: nothing has changed.
+    sweep: Option<Sweep>,
+    /// Ticks of [`SWEEP`] and [`PIECE`].
     sweep_interval: u64,
+    piece_interval: u64,
     /// The worker leaves: nothing is held any more.
     leaving: bool,
 }
@@ -155,6 +166,7 @@ fn create(bench: &mut Workbench<'_>) -> Result<Box<dyn Node>, Error> {
         due: None,
         sweep: None,
         sweep_interval: bench.clock.ticks(SWEEP),
+        piece_interval: bench.clock.ticks(PIECE),
         leaving: false,
     })))))
 }
@@ -170,7 +182,7 @@ impl Node for ShaperNode {
             state.give_up(cx);
             state.due = Some(cx.now);
         }
-        state.sweep.get_or_insert(cx.now.saturating_add(state.sweep_interval));
+        state.sweep.get_or_insert(Sweep { due: cx.now.saturating_add(state.sweep_interval), left: 0 });
     }
 
     fn release(&mut self, cx: &mut Context<'_>) {
@@ -190,10 +202,10 @@ impl Node for ShaperNode {
         if !state.tasks.is_empty() {
             state.due = Some(cx.now);
         }
-        if state.sweep.is_some_and(|sweep| sweep <= cx.now) {
-            let more = state.shaped.sweep(&mut state.shaper, SWEPT);
-            let later = (state.shaper.backlog() > 0).then(|| cx.now.saturating_add(state.sweep_interval));
-            state.sweep = if more { Some(cx.now) } else { later };
+        if let Some(sweep) = state.sweep
+            && sweep.due <= cx.now
+        {
+            state.write(sweep, cx.now);
         }
     }
 
@@ -217,7 +229,8 @@ impl Node for ShaperNode {
 
     fn held(&self) -> Held {
         let Some(state) = self.0.as_deref() else { return Held::default() };
-        let deadline = [state.due, state.sweep].into_iter().flatten().min();
+        let sweep = state.sweep.map(|sweep| sweep.due);
+        let deadline = [state.due, sweep].into_iter().flatten().min();
         let packets = if state.leaving { 0 } else { state.shaper.backlog() };
         Held { packets, frames: state.frames, deadline }
     }
@@ -227,7 +240,9 @@ impl Node for ShaperNode {
         // From here on the shaper's numbers mean nothing: their frames are other packets'.
         state.leaving = true;
         state.due = None;
-        while state.shaped.sweep(&mut state.shaper, SWEPT) {}
+        while state.shaper.changed() > 0 {
+            state.shaped.sweep(&mut state.shaper, SWEPT);
+        }
         state.sweep = None;
         for packet in state.waiting.iter_mut().filter(|packet| !packet.is_hole()) {
             let mut packet = packet.take();
@@ -255,7 +270,8 @@ impl State {
             if let Some(&Candidate { leaf, tos, .. }) = candidates.get(step) {
                 shaper.prefetch_count(leaf, tos >> 2);
             }
-            let Some(&Candidate { at, leaf, tos }) = step.checked_sub(AHEAD).and_then(|at| candidates.get(at))
+            let Some(&Candidate { at, leaf, tos }) =
+                step.checked_sub(AHEAD).and_then(|at| candidates.get(at))
             else {
                 continue;
             };
@@ -341,7 +357,19 @@ impl State {
             }
         }
         tasks.pop_front();
-        sweep.get_or_insert(now);
+        sweep.get_or_insert(Sweep { due: now, left: 0 });
+    }
+
+    /// Writes counters, a piece of what had changed when the sweep began: what changes meanwhile is the next one's, or customers who send all the time would be written without end.
+    fn write(&mut self, sweep: Sweep, now: u64) {
+        let State { shaper, shaped, .. } = self;
+        let left = if sweep.left > 0 { sweep.left } else { shaper.changed() };
+        let piece = left.min(SWEPT);
+        shaped.sweep(shaper, piece);
+        let left = left - piece;
+        let wait = if left > 0 { self.piece_interval } else { self.sweep_interval };
+        let more = left > 0 || shaper.changed() > 0 || shaper.backlog() > 0;
+        self.sweep = more.then(|| Sweep { due: now.saturating_add(wait), left });
     }
 
     /// Sends on what the shaper has let go.

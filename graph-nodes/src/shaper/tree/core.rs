@@ -141,6 +141,11 @@ impl Tree {
         }
     }
 
+    /// How many members have changed.
+    pub(super) fn changed(&self) -> usize {
+        self.changed.length
+    }
+
     /// The next of the members that have changed.
     pub(super) fn next_changed(&mut self) -> Option<u32> {
         let member = self.changed.pop()?;

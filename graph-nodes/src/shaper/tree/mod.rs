@@ -284,6 +284,11 @@ impl Shaper {
         if self.is_shaped(leaf) { self.tree.meters[leaf.0 as usize].told } else { 0 }
     }
 
+    /// Leaves and nodes that something has happened to since they were last named by [`Shaper::swept`].
+    pub fn changed(&self) -> usize {
+        self.tree.changed()
+    }
+
     /// Names at most `most` leaves and nodes that something has happened to since they were last named, each once, the longest waiting first.
     pub fn swept(&mut self, most: usize, each: &mut impl FnMut(Changed)) {
         for _ in 0..most {
