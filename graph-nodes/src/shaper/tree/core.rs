@@ -572,7 +572,7 @@ impl Tree {
         news
     }
 
-    /// After a packet: takes those who were picked out of their lists, and lists whoever has more.
+    /// After a packet of who was listed, or has more: takes those who were picked out of their lists, and lists whoever has more.
     #[inline]
     fn settle(&mut self, turn: &Turn, stays: bool, bytes: u32, lender: u32) {
         let &Turn { leaf, mut listed, top, time, .. } = turn;
@@ -580,11 +580,11 @@ impl Tree {
             // Nobody is listed above, and most have to wait for their own ceiling now.
             let state = &self.members[leaf as usize];
             let then = self.members[state.parent as usize].ceil_ticks().max(time);
-            if stays && self.share.is_none() && state.is_blocked(then) {
+            if self.share.is_none() && state.is_blocked(then) {
                 self.arm(leaf, 0);
                 return;
             }
-            if !(stays && self.place(leaf, time)) {
+            if !self.place(leaf, time) {
                 return;
             }
         }
